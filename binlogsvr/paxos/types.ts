@@ -1,0 +1,66 @@
+import type { Ballot, InstanceId, NodeId } from '../../base/brands.ts';
+
+/** A value as the core sees it: bytes it never looks into. */
+export type ValueBytes = Uint8Array;
+
+export type Entry = Readonly<{ instance: InstanceId; ballot: Ballot; value: ValueBytes }>;
+
+/** Messages between acceptors, proposers and learners. Paxos Made Simple, section 2.2 and 3. */
+export type Message =
+  /** Phase 1a for every instance from `from` on. */
+  | Readonly<{ kind: 'prepare'; ballot: Ballot; from: InstanceId }>
+  /** Phase 1b: what this acceptor accepted above `chosenUpTo`; everything up to there it knows chosen. */
+  | Readonly<{ kind: 'promise'; ballot: Ballot; chosenUpTo: InstanceId; accepted: readonly Entry[] }>
+  /** `promised` is the ballot that stands in the way, 0 when it is the lease or that this node may not vote. */
+  | Readonly<{ kind: 'nack'; ballot: Ballot; promised: Ballot; reason: 'ballot' | 'lease' | 'not-voter' }>
+  /** Phase 2a; also tells how far the leader knows values chosen. Entries carry the same ballot. */
+  | Readonly<{ kind: 'accept'; ballot: Ballot; entries: readonly Entry[]; chosenUpTo: InstanceId }>
+  /** Phase 2b. */
+  | Readonly<{ kind: 'accepted'; ballot: Ballot; instances: readonly InstanceId[] }>
+  /** Whatever was accepted at `ballot` up to there is chosen. Ballot 0: only a hint how far the sender is. */
+  | Readonly<{ kind: 'commit'; ballot: Ballot; chosenUpTo: InstanceId }>
+  | Readonly<{ kind: 'learn'; from: InstanceId }>
+  /** Chosen values, contiguous from the `from` that was asked. */
+  | Readonly<{ kind: 'learned'; entries: readonly Entry[]; chosenUpTo: InstanceId }>;
+
+export type Envelope = Readonly<{ to: NodeId; message: Message }>;
+
+/** What must be on disk before the messages that rest on it leave. */
+export type AcceptorRecord =
+  | Readonly<{ kind: 'promised'; ballot: Ballot }>
+  /** `ballot` is CHOSEN_BALLOT for a value learned as chosen. */
+  | Readonly<{ kind: 'accepted'; entry: Entry }>;
+
+export type Chosen = Readonly<{ instance: InstanceId; value: ValueBytes }>;
+
+/** What step() hands back; only binlogsvr/replica.ts acts on it, top to bottom. */
+export type Effects = {
+  /** Rests on nothing new on disk: prepare, accept, nack, commit, learn. */
+  sendNow: Envelope[];
+  /** Write and fsync ... */
+  persist: AcceptorRecord[];
+  /** ... before a promise or an accepted leaves. The core is told by the input `persisted`. */
+  sendAfterPersist: Envelope[];
+  /** In instance order without a gap; each is durable on this node first. */
+  chosen: Chosen[];
+  /** Chosen values a peer asked for: the replica reads them from the store and answers with `learned`. */
+  serveLearn: { to: NodeId; from: InstanceId }[];
+  /** This node became, or ceased to be, the distinguished proposer. */
+  leadership: 'won' | 'lost' | null;
+};
+
+export type Input =
+  /** `voter`: the sender's store is the acceptor bound for its node; `leaseRuns`: by our clock a lease forbids this stranger. */
+  | Readonly<{ kind: 'message'; from: NodeId; message: Message; voter: boolean; leaseRuns: boolean }>
+  /** The store has written everything handed out in `persist` up to and including the n-th record since start (from 1). */
+  | Readonly<{ kind: 'persisted'; upTo: number }>
+  /** Try to become the distinguished proposer. */
+  | Readonly<{ kind: 'campaign' }>
+  /** The lease value lane has a reserved window, so that a renewal never waits behind bulk. */
+  | Readonly<{ kind: 'propose'; value: ValueBytes; lane: 'lease' | 'data' }>
+  /** About every 50 ms: resend what was lost. `now` in ms, monotonic. */
+  | Readonly<{ kind: 'tick'; now: number }>
+  /** A stream to this peer came up: everything unanswered may be lost. */
+  | Readonly<{ kind: 'peerUp'; peer: NodeId }>
+  /** A membership value was applied. A leader runs phase 1 again under the new set. */
+  | Readonly<{ kind: 'voters'; voters: readonly NodeId[]; mayVote: boolean }>;

@@ -1,0 +1,41 @@
+import type { Epoch, InstanceId, NodeId } from '../base/brands.ts';
+import type { ErrorCode } from '../base/errors.ts';
+import type { GtidSet } from '../mysql/gtid-set.ts';
+import type { LogValue, Member } from './values.ts';
+
+/** What all nodes agree on after applying the log up to `appliedIndex`. Immutable. */
+export type ReplicatedState = Readonly<{
+  appliedIndex: InstanceId;
+  /** The last election; 0 before the first. */
+  epoch: Epoch;
+  /** Winner of `epoch`; 0 before the first. */
+  master: NodeId | 0;
+  /** Appends and renewals of `epoch` are still accepted. */
+  open: boolean;
+  /** Renewals applied in `epoch`. */
+  renewal: number;
+  /** Accepted appends since the beginning of the log. */
+  appendSeq: number;
+  /** Where the last completed transaction was accepted: an election must name at least this index. */
+  lastTransactionIndex: InstanceId;
+  /** GTIDs of the baseline and of all completed, accepted transactions. */
+  gtidSet: GtidSet;
+  /** The master's binlog file the log is in, with the instance that holds its format description. */
+  file: Readonly<{ epoch: Epoch; name: string; instance: InstanceId }> | null;
+  /** A transaction whose last chunk has not come yet. Dropped when the epoch changes. */
+  chunk: Readonly<{ gtid: string; firstInstance: InstanceId; crc: number }> | null;
+  baseline: Readonly<{ node: NodeId; gtidSet: string }> | null;
+  members: readonly Member[];
+  configVersion: number;
+}>;
+
+export type Applied = Readonly<{
+  instance: InstanceId;
+  value: LogValue;
+  accepted: boolean;
+  /** When refused. WRONG_EPOCH: demote. NOT_SUCCESSOR: re-read the state and go on. */
+  code: ErrorCode | null;
+  reason: string;
+  /** Transactions this value completed, in order. */
+  transactions: readonly Readonly<{ gtid: string; crc: number }>[];
+}>;

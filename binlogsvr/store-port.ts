@@ -1,0 +1,48 @@
+import type { Ballot, InstanceId, NodeId } from '../base/brands.ts';
+import type { AcceptorRecord, Entry } from './paxos/types.ts';
+
+/** Who this store is: made once with the store, named in the log when the node becomes an acceptor. */
+export type StoreIdentity = Readonly<{ cluster: string; node: NodeId; storeId: string; createdWallMs: number }>;
+
+export type OpenReport = Readonly<{
+  identity: StoreIdentity;
+  /** No acceptor record was ever written. */
+  empty: boolean;
+  promised: Ballot;
+  /** Sequence number of the newest acceptor record. */
+  durableSeq: number;
+  /** Accepted entries above the saved `appliedIndex`, in instance order (not necessarily chosen or contiguous). */
+  tail: readonly Entry[];
+  /** The newest saved applied state, or null: then the log is replayed from the first instance. */
+  applied: SavedState | null;
+  /** Why this store's acceptor may not vote (a hole or a bad checksum was found), or null. */
+  amnesia: string | null;
+}>;
+
+/** The state machine's state after `appliedIndex`, rebuildable, written without fsync. */
+export type SavedState = Readonly<{ appliedIndex: InstanceId; json: string }>;
+
+/** A GTID sample: the state before `instance`; lets a dump start without reading the log from its beginning. */
+export type Sample = Readonly<{ instance: InstanceId; json: string }>;
+
+/**
+ * Durable side of one binlogsvr. Errors: STORE_IO (stop the process: an acceptor that cannot remember must not answer),
+ * STORE_CORRUPT (that value must be fetched again from peers).
+ */
+export interface LogStore {
+  /** One synced write; resolves, with the sequence number of its last record, when it is on disk. */
+  write(records: readonly AcceptorRecord[]): Promise<number>;
+  /** Entries from `from`, contiguous, at most `maxBytes` (at least one if there), checksums verified. */
+  read(from: InstanceId, maxBytes: number): Promise<readonly Entry[]>;
+  /** Replaces a value whose checksum was bad by the one fetched from peers. */
+  repair(entry: Entry): Promise<void>;
+  /** Unsynced. */
+  saveState(state: SavedState, samples: readonly Sample[]): Promise<void>;
+  /** The newest sample at or below `instance`, or null. */
+  sampleAtOrBelow(instance: InstanceId): Promise<Sample | null>;
+  /** Small durable facts (founders, peers' last seen sequence numbers). Synced. */
+  getMeta(key: string): Promise<string | null>;
+  putMeta(key: string, value: string): Promise<void>;
+  readonly durableSeq: number;
+  close(): Promise<void>;
+}

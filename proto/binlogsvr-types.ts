@@ -1,0 +1,118 @@
+/** The messages of proto/binlogsvr.proto as TypeScript sees them (camelCase, defaults filled in), and the client's face. */
+
+export type Outcome = Readonly<{
+  accepted: boolean;
+  /** An ErrorCode when not accepted, else ''. */
+  code: string;
+  reason: string;
+  instance: number;
+  epoch: number;
+  appendSeq: number;
+}>;
+
+export type SyncStatus = Readonly<{
+  state: 'detached' | 'connecting' | 'attached';
+  epoch: number;
+  reason: string;
+  ackedTransactions: number;
+  appends: number;
+  pid: number;
+  spareReady: boolean;
+}>;
+
+export type AgentRole = 'stopped' | 'recovering' | 'replica' | 'promoting' | 'master' | 'demoting' | 'failed';
+
+export type AgentReport = Readonly<{
+  role: AgentRole;
+  /** What the node is doing or waiting for, in words. */
+  reason: string;
+  gtidExecuted: string;
+  /** A healthy slave: the RO port may use it. */
+  servingReads: boolean;
+  /** Promoted in `epoch` and open: RW ports may use it. */
+  servingWrites: boolean;
+  epoch: number;
+  /** sync must be attached to mysqld for this epoch; 0 = detached. */
+  attachEpoch: number;
+  mysqlSocket: string;
+  mysqldPid: number;
+  ioRunning: boolean;
+  sqlRunning: boolean;
+  /** What was found changed about the pinned settings, in words; '' if nothing. */
+  pinned: string;
+  /** Wall ms of the agent's start. */
+  incarnation: number;
+}>;
+
+export type View = Readonly<{
+  node: number;
+  epoch: number;
+  /** Node elected for `epoch`, 0 = none yet. */
+  master: number;
+  /** `epoch` still accepts appends (not fenced). */
+  open: boolean;
+  renewal: number;
+  appliedIndex: number;
+  chosenIndex: number;
+  appendSeq: number;
+  gtidSet: string;
+  baseline: boolean;
+  voting: boolean;
+  votingReason: string;
+  /** By this node's clock the lease of the open epoch is over: it may be fenced. */
+  takeoverDue: boolean;
+  takeoverInMs: number;
+  /** 0 unless this node holds the lease. */
+  leaseRemainingMs: number;
+  leader: boolean;
+  agent: AgentReport | null;
+  /** `agent` is younger than AGENT_REPORT_STALE_MS. */
+  agentAlive: boolean;
+  sync: SyncStatus | null;
+  quorum: boolean;
+}>;
+
+export type LeaseReply = Readonly<{ node: number; epoch: number; remainingMs: number }>;
+
+export type PeerStatus = Readonly<{
+  node: number;
+  connected: boolean;
+  storeId: string;
+  chosenIndex: number;
+  reason: string;
+}>;
+
+export type NodeStatus = Readonly<{
+  view: View;
+  executedIndex: number;
+  lagMs: number;
+  peers: readonly PeerStatus[];
+  pid: number;
+  /** A NodePids (base/ipc.ts) as JSON, or ''. */
+  pidsJson: string;
+  version: string;
+  uptimeMs: number;
+}>;
+
+export type TailTransaction = Readonly<{ gtid: string; crc: number }>;
+
+/** Typed client of one node's binlogsvr. Every call rejects with PhxError (UNAVAILABLE, TIMEOUT, ...) after `timeoutMs`. */
+export interface BinlogsvrClient extends AsyncDisposable {
+  readonly address: string;
+  baseline(gtidSet: string, timeoutMs: number): Promise<Outcome>;
+  /** Stand for election; refused NOT_EXECUTED if `gtidExecuted` is not exactly the store's set. */
+  stand(gtidExecuted: string, basedOnEpoch: number, timeoutMs: number): Promise<Outcome>;
+  renew(epoch: number, timeoutMs: number): Promise<Outcome>;
+  /** `release`: said by the holder itself, lease over at once; else refused LEASE_RUNS before the takeover time. */
+  fence(epoch: number, release: boolean, timeoutMs: number): Promise<Outcome>;
+  barrier(timeoutMs: number): Promise<View>;
+  /** How many leading transactions the store holds with that checksum; the rest are not in it. */
+  compareTail(transactions: Iterable<TailTransaction>, timeoutMs: number): Promise<{ matching: number; reason: string }>;
+  report(report: AgentReport, timeoutMs: number): Promise<View>;
+  /** Views until `signal` fires; ends with an error when the stream breaks (the caller subscribes again). */
+  subscribe(signal: AbortSignal): AsyncIterable<View>;
+  lease(timeoutMs: number): Promise<LeaseReply>;
+  status(timeoutMs: number): Promise<NodeStatus>;
+  /** Long-lived stream of encoded phxsql.log.Append values, answered in order; for a sync in its own process. */
+  appendStream(signal: AbortSignal): { append(value: Uint8Array): Promise<Outcome>; close(): void };
+}

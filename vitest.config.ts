@@ -1,0 +1,28 @@
+import { defineConfig } from 'vitest/config';
+
+const full = process.env['PHXSQL_TIER'] === 'full';
+
+/** Two projects: quick ones run side by side, real mysqlds and clusters one file at a time (they share two cores). */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['test/*.test.ts', 'test/unit/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: ['test/integration/**/*.test.ts', 'test/e2e/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: full ? 3_600_000 : 300_000,
+          hookTimeout: 300_000,
+        },
+      },
+    ],
+  },
+});
