@@ -5,6 +5,9 @@ export type ValueBytes = Uint8Array;
 
 export type Entry = Readonly<{ instance: InstanceId; ballot: Ballot; value: ValueBytes }>;
 
+/** Stands for "chosen" in a record or entry that was learned from a peer: above every ballot a node can make. */
+export const CHOSEN_BALLOT = Number.MAX_SAFE_INTEGER as Ballot;
+
 /** Messages between acceptors, proposers and learners. Paxos Made Simple, section 2.2 and 3. */
 export type Message =
   /** Phase 1a for every instance from `from` on. */
@@ -47,6 +50,8 @@ export type Effects = {
   serveLearn: { to: NodeId; from: InstanceId }[];
   /** This node became, or ceased to be, the distinguished proposer. */
   leadership: 'won' | 'lost' | null;
+  /** Answer to `propose`: where the value was proposed, or null: this node does not lead or the window is full. */
+  proposed: InstanceId | null;
 };
 
 export type Input =

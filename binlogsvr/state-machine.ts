@@ -1,0 +1,310 @@
+import { crc32 } from 'node:zlib';
+import { z } from 'zod';
+import { type Epoch, epochOf, type InstanceId, instanceId, NO_EPOCH, NO_INSTANCE, nodeId } from '../base/brands.ts';
+import { type ErrorCode, PhxError } from '../base/errors.ts';
+import { invariant, unreachable } from '../base/invariant.ts';
+import { GtidSet } from '../mysql/gtid-set.ts';
+import type { Applied, ReplicatedState } from './state-types.ts';
+import type { AppendItem, AppendValue, LogValue } from './values.ts';
+
+/**
+ * The apply rule: what each value of the log means, decided by every replica alike. It, not a clock, fences: an append
+ * of another epoch, or one that is not the successor, is refused whenever it is chosen. Every value is conditional, so
+ * that a duplicate (a retry, a re-proposal by a new leader) changes nothing but `appliedIndex` (protocol-findings 8).
+ *
+ *               elect (executed everything, no epoch open)
+ *   closed ──────────────────────────────────────────────► open ──┐ append, renew
+ *     ▲                                                    │ ▲ └──┘
+ *     └───────────────────── fence, release ───────────────┘ └─── transfer: the next epoch, another master
+ */
+
+type Refusal = Readonly<{ code: ErrorCode; reason: string }>;
+type Transaction = Applied['transactions'][number];
+type Accepted = Readonly<{ change: Partial<ReplicatedState>; transactions?: readonly Transaction[] }>;
+type Verdict = Accepted | Refusal;
+
+const UNCHANGED: Accepted = { change: {} };
+
+export function initialState(): ReplicatedState {
+  return {
+    appliedIndex: NO_INSTANCE,
+    epoch: NO_EPOCH,
+    master: 0,
+    open: false,
+    renewal: 0,
+    appendSeq: 0,
+    lastTransactionIndex: NO_INSTANCE,
+    gtidSet: GtidSet.EMPTY,
+    file: null,
+    chunk: null,
+    baseline: null,
+    members: [],
+    configVersion: 0,
+  };
+}
+
+/** Pure: `state` is not changed. Throws InvariantError unless `instance` is the one after `appliedIndex`. */
+export function apply(
+  state: ReplicatedState,
+  instance: InstanceId,
+  value: LogValue,
+): { state: ReplicatedState; applied: Applied } {
+  invariant(instance === state.appliedIndex + 1, `apply: instance ${instance} after ${state.appliedIndex}`);
+  const verdict = judge(state, instance, value);
+  if ('code' in verdict) {
+    const { code, reason } = verdict;
+    return {
+      state: { ...state, appliedIndex: instance },
+      applied: { instance, value, accepted: false, code, reason, transactions: [] },
+    };
+  }
+  return {
+    state: { ...state, ...verdict.change, appliedIndex: instance },
+    applied: { instance, value, accepted: true, code: null, reason: '', transactions: verdict.transactions ?? [] },
+  };
+}
+
+function judge(state: ReplicatedState, instance: InstanceId, value: LogValue): Verdict {
+  switch (value.kind) {
+    case 'noop':
+      return UNCHANGED;
+    case 'baseline':
+      return judgeBaseline(state, value);
+    case 'append':
+      return judgeAppend(state, instance, value);
+    case 'elect':
+      return judgeElect(state, value);
+    case 'renew':
+      return judgeRenew(state, value);
+    case 'fence':
+      return judgeFence(state, value);
+    case 'transfer':
+      return judgeTransfer(state, value);
+    case 'replaceStore':
+      return judgeReplaceStore(state, value);
+    default:
+      return unreachable(value);
+  }
+}
+
+function judgeBaseline(state: ReplicatedState, value: Extract<LogValue, { kind: 'baseline' }>): Verdict {
+  if (state.baseline !== null) {
+    return refuse('NOT_SUCCESSOR', `the log already has a baseline, by node ${state.baseline.node}`);
+  }
+  const gtidSet = gtidsOf(() => GtidSet.parse(value.gtidSet));
+  if ('code' in gtidSet) return gtidSet;
+  const baseline = { node: value.node, gtidSet: value.gtidSet };
+  return { change: { baseline, gtidSet, members: value.members, configVersion: 1 } };
+}
+
+function judgeAppend(state: ReplicatedState, instance: InstanceId, value: AppendValue): Verdict {
+  const wrong = requireEpoch(state, value.epoch);
+  if (wrong !== null) return wrong;
+  if (value.follows !== state.appendSeq) {
+    return refuse('NOT_SUCCESSOR', `the append follows append ${value.follows}, the log is at ${state.appendSeq}`);
+  }
+  const draft = new AppendDraft(state, instance, value.epoch);
+  for (const item of value.items) {
+    const refusal = draft.add(item);
+    if (refusal !== null) return refusal;
+  }
+  return draft.accept();
+}
+
+/** The state an append leads to, item by item; dropped as a whole if one of them is refused. */
+class AppendDraft {
+  readonly #instance: InstanceId;
+  readonly #epoch: Epoch;
+  readonly #appendSeq: number;
+  readonly #transactions: Transaction[] = [];
+  #gtidSet: GtidSet;
+  #file: ReplicatedState['file'];
+  #chunk: ReplicatedState['chunk'];
+  #lastTransactionIndex: InstanceId;
+
+  constructor(state: ReplicatedState, instance: InstanceId, epoch: Epoch) {
+    this.#instance = instance;
+    this.#epoch = epoch;
+    this.#appendSeq = state.appendSeq + 1;
+    this.#gtidSet = state.gtidSet;
+    this.#file = state.file;
+    this.#chunk = state.chunk;
+    this.#lastTransactionIndex = state.lastTransactionIndex;
+  }
+
+  add(item: AppendItem): Refusal | null {
+    if (item.kind === 'part') return this.#addPart(item);
+    // No transaction spans files: what is unfinished was interrupted and will come again from its first chunk.
+    this.#chunk = null;
+    this.#file = { epoch: this.#epoch, name: item.name, instance: this.#instance };
+    return null;
+  }
+
+  accept(): Accepted {
+    return {
+      change: {
+        appendSeq: this.#appendSeq,
+        gtidSet: this.#gtidSet,
+        file: this.#file,
+        chunk: this.#chunk,
+        lastTransactionIndex: this.#lastTransactionIndex,
+      },
+      transactions: this.#transactions,
+    };
+  }
+
+  #addPart(part: Extract<AppendItem, { kind: 'part' }>): Refusal | null {
+    const { gtid } = part;
+    const contained = gtidsOf(() => this.#gtidSet.contains(gtid));
+    if (typeof contained !== 'boolean') return contained;
+    if (contained) return refuse('NOT_SUCCESSOR', `the log already holds transaction ${gtid}`);
+    // A first chunk while a transaction is unfinished begins anew: the reader of the master's binlog was restarted and
+    // asked for everything after the completed transactions. Refusing it would leave this epoch stuck.
+    if (!part.first && this.#chunk?.gtid !== gtid) {
+      const open = this.#chunk === null ? 'none is unfinished' : `${this.#chunk.gtid} is unfinished`;
+      return refuse('NOT_SUCCESSOR', `a later chunk of transaction ${gtid}, but ${open}`);
+    }
+    const before = part.first ? { gtid, firstInstance: this.#instance, crc: 0 } : this.#chunk;
+    invariant(before !== null, 'apply: a later chunk continues nothing');
+    const crc = crc32(part.events, before.crc);
+    if (!part.last) {
+      this.#chunk = { ...before, crc };
+      return null;
+    }
+    if (crc !== part.crc) {
+      return refuse('NOT_SUCCESSOR', `transaction ${gtid} has checksum ${crc}, its last chunk says ${part.crc}`);
+    }
+    const gtidSet = gtidsOf(() => this.#gtidSet.add(gtid));
+    if ('code' in gtidSet) return gtidSet;
+    this.#gtidSet = gtidSet;
+    this.#chunk = null;
+    this.#lastTransactionIndex = this.#instance;
+    this.#transactions.push({ gtid, crc });
+    return null;
+  }
+}
+
+function judgeElect(state: ReplicatedState, value: Extract<LogValue, { kind: 'elect' }>): Verdict {
+  if (state.baseline === null) return refuse('NOT_SUCCESSOR', 'the log has no baseline yet');
+  if (value.basedOnEpoch !== state.epoch) return wrongEpoch(state, value.basedOnEpoch);
+  if (state.open) return refuse('WRONG_EPOCH', `epoch ${state.epoch} is still open`);
+  return judgeSuccessor(state, value.node, value.executedUpTo);
+}
+
+function judgeTransfer(state: ReplicatedState, value: Extract<LogValue, { kind: 'transfer' }>): Verdict {
+  return requireEpoch(state, value.epoch) ?? judgeSuccessor(state, value.to, value.executedUpTo);
+}
+
+/** Whoever becomes master has executed every completed transaction; unfinished chunks do not count. */
+function judgeSuccessor(state: ReplicatedState, node: number, executedUpTo: InstanceId): Verdict {
+  const member = state.members.find((each) => each.node === node);
+  if (member === undefined) return refuse('PEER_REFUSED', `node ${node} is not a member`);
+  if (executedUpTo < state.lastTransactionIndex) {
+    const last = state.lastTransactionIndex;
+    return refuse(
+      'NOT_EXECUTED',
+      `node ${node} has executed up to ${executedUpTo}, the last transaction is at ${last}`,
+    );
+  }
+  const epoch = epochOf(state.epoch + 1);
+  return { change: { epoch, master: member.node, open: true, renewal: 0, chunk: null } };
+}
+
+function judgeRenew(state: ReplicatedState, value: Extract<LogValue, { kind: 'renew' }>): Verdict {
+  const wrong = requireEpoch(state, value.epoch);
+  if (wrong !== null) return wrong;
+  if (value.renewal !== state.renewal + 1) {
+    return refuse('NOT_SUCCESSOR', `renewal ${value.renewal} of epoch ${state.epoch} after renewal ${state.renewal}`);
+  }
+  return { change: { renewal: value.renewal } };
+}
+
+function judgeFence(state: ReplicatedState, value: Extract<LogValue, { kind: 'fence' }>): Verdict {
+  const wrong = requireEpoch(state, value.epoch);
+  if (wrong !== null) return wrong;
+  if (value.release && value.by !== state.master) {
+    return refuse('WRONG_EPOCH', `node ${value.by} cannot release the epoch of node ${state.master}`);
+  }
+  if (!value.release && value.basedOnRenewal !== state.renewal) {
+    return refuse(
+      'LEASE_RUNS',
+      `epoch ${state.epoch} was renewed: renewal ${state.renewal}, not ${value.basedOnRenewal}`,
+    );
+  }
+  return { change: { open: false, chunk: null } };
+}
+
+function judgeReplaceStore(state: ReplicatedState, value: Extract<LogValue, { kind: 'replaceStore' }>): Verdict {
+  if (value.configVersion !== state.configVersion) {
+    const now = state.configVersion;
+    return refuse('NOT_SUCCESSOR', `the change is of configuration ${value.configVersion}, the current one is ${now}`);
+  }
+  const member = state.members.find((each) => each.node === value.node);
+  if (member?.storeId !== value.oldStoreId) {
+    return refuse('NOT_SUCCESSOR', `store ${value.oldStoreId} is not that of node ${value.node}`);
+  }
+  const replaced = { node: member.node, storeId: value.newStoreId };
+  return {
+    change: {
+      members: state.members.map((each) => (each === member ? replaced : each)),
+      configVersion: state.configVersion + 1,
+    },
+  };
+}
+
+function requireEpoch(state: ReplicatedState, epoch: Epoch): Refusal | null {
+  if (epoch !== state.epoch) return wrongEpoch(state, epoch);
+  return state.open ? null : refuse('WRONG_EPOCH', `epoch ${epoch} is closed`);
+}
+
+function wrongEpoch(state: ReplicatedState, epoch: Epoch): Refusal {
+  return refuse('WRONG_EPOCH', `epoch ${epoch} is not the current one, ${state.epoch}`);
+}
+
+function refuse(code: ErrorCode, reason: string): Refusal {
+  return { code, reason };
+}
+
+/** A malformed GTID in the log is refused by all alike; it must not stop any of them. */
+function gtidsOf<T>(work: () => T): T | Refusal {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof PhxError) return refuse(error.code, error.message);
+    throw error;
+  }
+}
+
+const count = z.number().int().nonnegative();
+
+const StateJson = z.object({
+  appliedIndex: count.transform(instanceId),
+  epoch: count.transform(epochOf),
+  master: count,
+  open: z.boolean(),
+  renewal: count,
+  appendSeq: count,
+  lastTransactionIndex: count.transform(instanceId),
+  gtidSet: z.string(),
+  file: z
+    .object({ epoch: count.transform(epochOf), name: z.string(), instance: count.transform(instanceId) })
+    .nullable(),
+  chunk: z.object({ gtid: z.string(), firstInstance: count.transform(instanceId), crc: count }).nullable(),
+  baseline: z.object({ node: count.transform(nodeId), gtidSet: z.string() }).nullable(),
+  members: z.array(z.object({ node: count.transform(nodeId), storeId: z.string() })),
+  configVersion: count,
+});
+
+export function stateToJson(state: ReplicatedState): string {
+  return JSON.stringify({ ...state, gtidSet: state.gtidSet.toString() });
+}
+
+/** Throws STORE_CORRUPT on anything stateToJson cannot have written. */
+export function stateFromJson(json: string): ReplicatedState {
+  try {
+    const { master, gtidSet, ...rest } = StateJson.parse(JSON.parse(json));
+    return { ...rest, master: master === 0 ? 0 : nodeId(master), gtidSet: GtidSet.parse(gtidSet) };
+  } catch (error) {
+    throw new PhxError('STORE_CORRUPT', `read saved state: not a state (${json.slice(0, 80)})`, { cause: error });
+  }
+}

@@ -1,0 +1,150 @@
+import { epochOf, instanceId, nodeId } from '../base/brands.ts';
+import { PhxError } from '../base/errors.ts';
+import { unreachable } from '../base/invariant.ts';
+import { loadMessages } from '../proto/loader.ts';
+import type { AppendItem, LogValue } from './values.ts';
+
+const ValueMessage = loadMessages('log-value.proto').lookupType('phxsql.log.Value');
+
+/** Field number 8 of Value (replace_store), length-delimited: the first byte of every value that changes the voters. */
+const REPLACE_STORE_TAG = (8 << 3) | 2;
+
+/** What protobufjs hands out for log-value.proto: absent messages are null or undefined, absent scalars their default. */
+type ValuePlain = Readonly<{
+  noop?: object | null;
+  baseline?: Readonly<{ node: number; gtidSet: string; members: readonly { node: number; storeId: string }[] }> | null;
+  append?: Readonly<{ epoch: number; follows: number; items: readonly ItemPlain[] }> | null;
+  elect?: Readonly<{ node: number; basedOnEpoch: number; executedUpTo: number }> | null;
+  renew?: Readonly<{ epoch: number; renewal: number }> | null;
+  fence?: Readonly<{ epoch: number; basedOnRenewal: number; by: number; release: boolean }> | null;
+  transfer?: Readonly<{ epoch: number; to: number; executedUpTo: number }> | null;
+  replaceStore?: Readonly<{ node: number; oldStoreId: string; newStoreId: string; configVersion: number }> | null;
+}>;
+
+type ItemPlain = Readonly<{
+  file?: Readonly<{ name: string; formatDescription: Uint8Array }> | null;
+  part?: Readonly<{ gtid: string; first: boolean; last: boolean; crc: number; events: Uint8Array }> | null;
+}>;
+
+/** The value as it is in the log, on disk and on the wire (proto/log-value.proto). */
+export function encodeValue(value: LogValue): Uint8Array {
+  return ValueMessage.encode(toPlain(value)).finish();
+}
+
+/** Bytes of events are views into `bytes`, not copies. Throws STORE_CORRUPT on what encodeValue cannot have written. */
+export function decodeValue(bytes: Uint8Array): LogValue {
+  let plain: ValuePlain;
+  try {
+    plain = ValueMessage.decode(bytes) as unknown as ValuePlain;
+  } catch (error) {
+    throw new PhxError('STORE_CORRUPT', `decode log value: ${bytes.length} bytes are not a value`, { cause: error });
+  }
+  return fromPlain(plain, bytes.length);
+}
+
+/** Whether the voters may differ once this value is applied (see PaxosOptions.changesVoters); looks at one byte. */
+export function changesVoters(bytes: Uint8Array): boolean {
+  return bytes[0] === REPLACE_STORE_TAG;
+}
+
+function toPlain(value: LogValue): ValuePlain {
+  switch (value.kind) {
+    case 'noop':
+      return { noop: {} };
+    case 'baseline':
+      return { baseline: { node: value.node, gtidSet: value.gtidSet, members: value.members } };
+    case 'append':
+      return { append: { epoch: value.epoch, follows: value.follows, items: value.items.map(itemToPlain) } };
+    case 'elect':
+      return { elect: value };
+    case 'renew':
+      return { renew: value };
+    case 'fence':
+      return { fence: value };
+    case 'transfer':
+      return { transfer: value };
+    case 'replaceStore':
+      return { replaceStore: value };
+    default:
+      return unreachable(value);
+  }
+}
+
+function itemToPlain(item: AppendItem): ItemPlain {
+  return item.kind === 'file' ? { file: item } : { part: item };
+}
+
+function fromPlain(plain: ValuePlain, length: number): LogValue {
+  if (plain.append) {
+    const { epoch, follows, items } = plain.append;
+    return { kind: 'append', epoch: epochOf(count(epoch)), follows: count(follows), items: items.map(itemFromPlain) };
+  }
+  if (plain.renew) {
+    return { kind: 'renew', epoch: epochOf(count(plain.renew.epoch)), renewal: count(plain.renew.renewal) };
+  }
+  if (plain.elect) {
+    const { node, basedOnEpoch, executedUpTo } = plain.elect;
+    return {
+      kind: 'elect',
+      node: nodeId(node),
+      basedOnEpoch: epochOf(count(basedOnEpoch)),
+      executedUpTo: instanceId(count(executedUpTo)),
+    };
+  }
+  if (plain.fence) {
+    const { epoch, basedOnRenewal, by, release } = plain.fence;
+    return {
+      kind: 'fence',
+      epoch: epochOf(count(epoch)),
+      basedOnRenewal: count(basedOnRenewal),
+      by: nodeId(by),
+      release,
+    };
+  }
+  if (plain.transfer) {
+    const { epoch, to, executedUpTo } = plain.transfer;
+    return {
+      kind: 'transfer',
+      epoch: epochOf(count(epoch)),
+      to: nodeId(to),
+      executedUpTo: instanceId(count(executedUpTo)),
+    };
+  }
+  if (plain.baseline) {
+    const { node, gtidSet, members } = plain.baseline;
+    return {
+      kind: 'baseline',
+      node: nodeId(node),
+      gtidSet,
+      members: members.map((member) => ({ node: nodeId(member.node), storeId: member.storeId })),
+    };
+  }
+  if (plain.replaceStore) {
+    const { node, oldStoreId, newStoreId, configVersion } = plain.replaceStore;
+    return { kind: 'replaceStore', node: nodeId(node), oldStoreId, newStoreId, configVersion: count(configVersion) };
+  }
+  if (plain.noop) return { kind: 'noop' };
+  throw new PhxError('STORE_CORRUPT', `decode log value: ${length} bytes hold no known value`);
+}
+
+function itemFromPlain(item: ItemPlain): AppendItem {
+  if (item.part) {
+    const { gtid, first, last, crc, events } = item.part;
+    return { kind: 'part', gtid, first, last, crc, events: plainBytes(events) };
+  }
+  if (item.file) {
+    return { kind: 'file', name: item.file.name, formatDescription: plainBytes(item.file.formatDescription) };
+  }
+  throw new PhxError('STORE_CORRUPT', 'decode log value: an append item is neither a file nor a part');
+}
+
+/** protobufjs hands out Buffers when it reads one and a shared empty array for absent fields. */
+function plainBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** Counters travel as doubles: garbage may be NaN, negative or a fraction. */
+function count(n: number): number {
+  if (Number.isSafeInteger(n) && n >= 0) return n;
+  throw new PhxError('STORE_CORRUPT', `decode log value: ${n} is not a count`);
+}
