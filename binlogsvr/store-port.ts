@@ -8,10 +8,14 @@ export type OpenReport = Readonly<{
   identity: StoreIdentity;
   /** No acceptor record was ever written. */
   empty: boolean;
+  /** The highest ballot promised or accepted at (but CHOSEN_BALLOT), settled instances included. */
   promised: Ballot;
   /** Sequence number of the newest acceptor record. */
   durableSeq: number;
-  /** Accepted entries above the saved `appliedIndex`, in instance order (not necessarily chosen or contiguous). */
+  /**
+   * Accepted entries above `applied.appliedIndex` (0 if null), in instance order, not necessarily chosen or contiguous: all the
+   * acceptor must remember above it. Up to it every instance is chosen and there to be read.
+   */
   tail: readonly Entry[];
   /** The newest saved applied state, or null: then the log is replayed from the first instance. */
   applied: SavedState | null;
@@ -30,13 +34,19 @@ export type Sample = Readonly<{ instance: InstanceId; json: string }>;
  * STORE_CORRUPT (that value must be fetched again from peers).
  */
 export interface LogStore {
-  /** One synced write; resolves, with the sequence number of its last record, when it is on disk. */
+  /**
+   * One synced write, one at a time; the last record for an instance counts. Resolves, with the sequence number of its last
+   * record, when it is on disk.
+   */
   write(records: readonly AcceptorRecord[]): Promise<number>;
-  /** Entries from `from`, contiguous, at most `maxBytes` (at least one if there), checksums verified. */
+  /**
+   * Entries from `from`, contiguous, at most `maxBytes` (at least one if there), checksums verified. Ends before a damaged one;
+   * STORE_CORRUPT is thrown only if that is `from` itself. PURGED: `from` is below the first retained instance.
+   */
   read(from: InstanceId, maxBytes: number): Promise<readonly Entry[]>;
-  /** Replaces a value whose checksum was bad by the one fetched from peers. */
+  /** Replaces a chosen value whose checksum was bad by the one fetched from peers. Synced, outside the dense sequence. */
   repair(entry: Entry): Promise<void>;
-  /** Unsynced. */
+  /** Unsynced. All instances up to `appliedIndex` must have been chosen and written: the store may seal them. */
   saveState(state: SavedState, samples: readonly Sample[]): Promise<void>;
   /** The newest sample at or below `instance`, or null. */
   sampleAtOrBelow(instance: InstanceId): Promise<Sample | null>;

@@ -1,0 +1,51 @@
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type InstanceId, nodeId } from '../../../base/brands.ts';
+import { silentLogger } from '../../../base/ports.ts';
+import { openDatabase } from '../../../binlogsvr/store-database.ts';
+import { acceptorPath, type StoreOptions } from '../../../binlogsvr/store-open.ts';
+import { encodeLogKey, RECORD_CLASS } from '../../../binlogsvr/store-records.ts';
+
+export function storeOptions(dir: string): StoreOptions {
+  return { dir, cluster: 'alpha', node: nodeId(1), log: silentLogger, clockWall: () => 1_700_000_000_000 };
+}
+
+export class TempDir implements AsyncDisposable {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  static async make(): Promise<TempDir> {
+    return new TempDir(await mkdtemp(join(tmpdir(), 'phxsql-store-')));
+  }
+
+  async copyOf(name: string, from: string): Promise<string> {
+    const to = join(this.path, name);
+    await rm(to, { recursive: true, force: true });
+    await cp(from, to, { recursive: true });
+    return to;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return rm(this.path, { recursive: true, force: true });
+  }
+}
+
+/** Flips a byte in the newest record of an instance of a closed store, as if the disk had, with LevelDB none the wiser. */
+export async function damageEntry(dir: string, instance: InstanceId): Promise<void> {
+  const db = await openDatabase(acceptorPath(dir), false);
+  let newest: [Uint8Array, Uint8Array] | undefined;
+  const range = {
+    gte: encodeLogKey(instance, RECORD_CLASS.entry, 0),
+    lt: encodeLogKey(instance, RECORD_CLASS.journal, 0),
+  };
+  for await (const pair of db.iterator(range)) newest = pair;
+  const [key, record] = newest as [Uint8Array, Uint8Array];
+  const changed = Buffer.from(record);
+  changed[changed.length - 1] = (changed.at(-1) as number) ^ 1;
+  await db.put(key, changed);
+  await db.close();
+}
