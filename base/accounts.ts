@@ -12,9 +12,9 @@ export const INTERNAL_ACCOUNTS = {
 
 export type InternalAccount = keyof typeof INTERNAL_ACCOUNTS;
 
-/** 40 hex digits. */
+/** 32 hex digits: MySQL takes no longer password for a replication channel. */
 export function internalPassword(clusterSecret: string, account: InternalAccount): string {
-  return createHmac('sha256', clusterSecret).update(`mysql account ${account}`).digest('hex').slice(0, 40);
+  return createHmac('sha256', clusterSecret).update(`mysql account ${account}`).digest('hex').slice(0, 32);
 }
 
 /** What peers and components present as bearer of an RPC. */

@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'STORE_CORRUPT'
   | 'STORE_FORMAT'
   | 'STORE_IO'
+  | 'PURGED'
   | 'AMNESIA'
   | 'NOT_LEADER'
   | 'BUSY'
