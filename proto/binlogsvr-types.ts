@@ -70,6 +70,8 @@ export type View = Readonly<{
   agentAlive: boolean;
   sync: SyncStatus | null;
   quorum: boolean;
+  /** As NodeStatus.lagMs: how far this node's mysqld is behind what this node has applied; the RO ports' bound looks at it. */
+  lagMs: number;
 }>;
 
 export type LeaseReply = Readonly<{ node: number; epoch: number; remainingMs: number }>;
