@@ -1,0 +1,124 @@
+import { type InstanceId, instanceId } from '../base/brands.ts';
+import { PhxError } from '../base/errors.ts';
+import { invariant } from '../base/invariant.ts';
+import type { GtidSet } from '../mysql/gtid-set.ts';
+import type { Entry } from './paxos/types.ts';
+import { initialState, stateFromJson } from './state-machine.ts';
+import type { ReplicatedState } from './state-types.ts';
+import type { LogStore } from './store-port.ts';
+import { decodeValue } from './value-codec.ts';
+import type { LogValue } from './values.ts';
+
+/** Recent applied values kept decoded: what replicas that keep up and lagging peers ask for. */
+export const CACHE_BYTES_MAX = 32 * 1024 * 1024;
+
+export type LogEntry = Readonly<{ instance: InstanceId; value: LogValue }>;
+type Cached = Readonly<{ entry: Entry; value: LogValue }>;
+
+/** The applied part of the log, read from memory where it is recent and from the store otherwise. */
+export class AppliedLog {
+  readonly #store: LogStore;
+  /** Gets a value whose checksum was bad from a peer, and puts it right in the store. */
+  readonly #repair: (instance: InstanceId) => Promise<void>;
+  /** Contiguous; `#first` is the instance of `#cached[#head]`. */
+  #cached: Cached[] = [];
+  #head = 0;
+  #first: number;
+  #bytes = 0;
+
+  constructor(store: LogStore, appliedIndex: InstanceId, repair: (instance: InstanceId) => Promise<void>) {
+    this.#store = store;
+    this.#first = appliedIndex + 1;
+    this.#repair = repair;
+  }
+
+  push(entry: Entry, value: LogValue): void {
+    invariant(entry.instance === this.#first + this.#cached.length - this.#head, 'applied log has a gap');
+    this.#cached.push({ entry, value });
+    this.#bytes += entry.value.length;
+    while (this.#bytes > CACHE_BYTES_MAX && this.#cached.length - this.#head > 1) {
+      this.#bytes -= (this.#cached[this.#head] as Cached).entry.value.length;
+      this.#cached[this.#head] = undefined as unknown as Cached;
+      this.#head += 1;
+      this.#first += 1;
+    }
+    if (this.#head > 1024 && this.#head * 2 > this.#cached.length) {
+      this.#cached = this.#cached.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+
+  /** Applied values from `from`, contiguous, about `maxBytes` (at least one if there). */
+  async read(from: InstanceId, appliedIndex: InstanceId, maxBytes: number): Promise<readonly LogEntry[]> {
+    if (from > appliedIndex) return [];
+    if (from >= this.#first) {
+      return this.#fromCache(from, maxBytes).map((c) => ({ instance: c.entry.instance, value: c.value }));
+    }
+    const entries = await this.entries(from, appliedIndex, maxBytes);
+    return entries.map((entry) => ({ instance: entry.instance, value: decodeValue(entry.value) }));
+  }
+
+  /** The same as bytes, for a peer that catches up. */
+  async entries(from: InstanceId, appliedIndex: InstanceId, maxBytes: number): Promise<readonly Entry[]> {
+    if (from > appliedIndex) return [];
+    if (from >= this.#first) return this.#fromCache(from, maxBytes).map((c) => c.entry);
+    let entries: readonly Entry[];
+    try {
+      entries = await this.#store.read(from, maxBytes);
+    } catch (error) {
+      if (!(error instanceof PhxError) || error.code !== 'STORE_CORRUPT') throw error;
+      entries = await this.#readAround(from);
+    }
+    return entries.filter((entry) => entry.instance <= appliedIndex);
+  }
+
+  /**
+   * The newest saved state whose GTIDs all lie in `set` and that is not inside a transaction; the initial state if none.
+   * GTIDs only grow along the log, so it is found by halving.
+   */
+  async sampleFor(set: GtidSet, current: ReplicatedState): Promise<Readonly<{ state: ReplicatedState }>> {
+    if (current.chunk === null && current.gtidSet.isSubsetOf(set)) return { state: current };
+    let best: ReplicatedState | null = null;
+    let low = 1;
+    let high: number = current.appliedIndex + 1;
+    while (low <= high) {
+      const middle = Math.floor((low + high) / 2);
+      const sample = await this.#store.sampleAtOrBelow(instanceId(middle));
+      if (sample === null || sample.instance < low) {
+        low = middle + 1;
+        continue;
+      }
+      const state = stateFromJson(sample.json);
+      if (state.chunk === null && state.gtidSet.isSubsetOf(set)) {
+        best = state;
+        low = middle + 1;
+      } else {
+        high = sample.instance - 1;
+      }
+    }
+    return { state: best ?? initialState() };
+  }
+
+  #fromCache(from: InstanceId, maxBytes: number): Cached[] {
+    const out: Cached[] = [];
+    let bytes = 0;
+    for (let i = this.#head + from - this.#first; i < this.#cached.length; i += 1) {
+      const cached = this.#cached[i] as Cached;
+      bytes += cached.entry.value.length;
+      if (out.length > 0 && bytes > maxBytes) break;
+      out.push(cached);
+    }
+    return out;
+  }
+
+  /** One of the values from `from` is bad: read one by one up to it, or repair it if it is the first. */
+  async #readAround(from: InstanceId): Promise<readonly Entry[]> {
+    try {
+      return await this.#store.read(from, 1);
+    } catch (error) {
+      if (!(error instanceof PhxError) || error.code !== 'STORE_CORRUPT') throw error;
+    }
+    await this.#repair(from);
+    return this.#store.read(from, 1);
+  }
+}

@@ -1,0 +1,204 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Server } from '@grpc/grpc-js';
+import { PhxError, reasonOf } from '../base/errors.ts';
+import type { Clock, Logger, Random } from '../base/ports.ts';
+import type { LeaseTimes, NodeAddress, Security } from '../base/topology.ts';
+import { GtidSet } from '../mysql/gtid-set.ts';
+import type { AgentReport, NodeStatus, SyncStatus, View } from '../proto/binlogsvr-types.ts';
+import { SERVER_OPTIONS, serverCredentials } from '../proto/rpc-channel.ts';
+import { ExecutedTracker } from './executed-tracker.ts';
+import { LeaseService } from './lease-service.ts';
+import { LevelDbLogStore } from './log-store.ts';
+import { GrpcPeers } from './peers.ts';
+import { Replica } from './replica.ts';
+import { registerRpc } from './rpc-server.ts';
+import type { OpenReport } from './store-port.ts';
+import { buildView } from './view.ts';
+import { ViewFeed } from './view-feed.ts';
+
+/** Running calls get this long at the end. */
+const CLOSE_MS = 500;
+
+export type BinlogsvrOptions = Readonly<{
+  cluster: string;
+  self: NodeAddress;
+  /** All nodes, self included. */
+  nodes: readonly NodeAddress[];
+  /** Holds the store. */
+  dataDir: string;
+  security: Security;
+  lease: LeaseTimes;
+  clock: Clock;
+  random: Random;
+  log: Logger;
+  /** Digest of what all nodes must agree on. */
+  configChecksum: Uint8Array;
+  version?: string;
+  /** The store failed: the process has to end non-zero. Default: it does. */
+  onFatal?: (error: unknown) => void;
+}>;
+
+export type Binlogsvr = Readonly<{
+  replica: Replica;
+  agentReport: () => AgentReport | null;
+  setSyncStatus: (status: SyncStatus) => void;
+  /** A NodePids (base/ipc.ts) as JSON. */
+  setPids: (json: string) => void;
+  onReport: (listener: (report: AgentReport) => void) => () => void;
+  view: () => View;
+  status: () => NodeStatus;
+  close: () => Promise<void>;
+}>;
+
+/**
+ * One node's store of the replicated binlog: Paxos with its peers, the lease, and the calls of this node's agent, sync and
+ * proxy. Listens, and answers Status with the reason why it does not vote yet, without waiting for any peer.
+ * @throws PhxError PORT_IN_USE, DIR_IN_USE, DIR_FOREIGN, STORE_FORMAT, STORE_IO
+ */
+export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogsvr> {
+  const { cluster, self, nodes, security, clock, random, log, lease } = options;
+  const startedAt = clock.now();
+  const { store, report: opened } = await openStore(options);
+  const peers = new GrpcPeers({ cluster, checksum: options.configChecksum, self, nodes, security, log });
+  const server = new Server(SERVER_OPTIONS);
+  const replica = await Replica.open({
+    self: self.id,
+    nodes: nodes.map((node) => node.id),
+    store,
+    report: opened,
+    transport: peers,
+    clock,
+    random,
+    log,
+    lease,
+    onFatal: options.onFatal ?? (() => process.exit(1)),
+  });
+
+  let report: { report: AgentReport; atMs: number } | null = null;
+  let sync: SyncStatus | null = null;
+  let pidsJson = '';
+  const tracker = new ExecutedTracker(replica.state, clock.now());
+  const reportListeners = new Set<(report: AgentReport) => void>();
+  /** A master executes before the log's answer is even back. */
+  const lagMs = (): number => (report?.report.role === 'master' ? 0 : tracker.lagMs(clock.now()));
+  const view = (): View =>
+    buildView({
+      node: self.id,
+      state: replica.state,
+      chosenIndex: replica.chosenIndex,
+      leading: replica.leading,
+      quorum: replica.quorum,
+      mayVote: replica.mayVote,
+      votingReason: replica.votingReason,
+      takeoverInMs: replica.takeoverInMs,
+      leaseRemainingMs: replica.leaseRemainingMs,
+      report,
+      sync,
+      lagMs: lagMs(),
+      nowMs: clock.now(),
+    });
+  const status = (): NodeStatus => ({
+    view: view(),
+    executedIndex: tracker.executedIndex,
+    lagMs: lagMs(),
+    peers: replica.peers(),
+    pid: process.pid,
+    pidsJson,
+    version: options.version ?? '',
+    uptimeMs: clock.now() - startedAt,
+  });
+  const feed = new ViewFeed(clock, view);
+  replica.onApplied((applied, state) => tracker.applied(applied, state, clock.now()));
+  replica.onChange(() => feed.touch());
+  const onReport = (next: AgentReport): void => {
+    // A report that cannot be read must not look like an idle slave.
+    const executed = GtidSet.parse(next.gtidExecuted);
+    report = { report: next, atMs: clock.now() };
+    tracker.executed(executed, clock.now());
+    for (const listener of reportListeners) listener(next);
+    feed.touch();
+  };
+
+  peers.register(server);
+  registerRpc(server, { replica, lease: new LeaseService(replica, self.id), feed, security, view, status, onReport });
+  let closing: Promise<void> | null = null;
+  const close = async (): Promise<void> => {
+    feed.close();
+    await replica.close();
+    await peers.close();
+    await shutDown(server);
+    await store.close();
+  };
+  try {
+    await listen(server, self, security);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  log.info('binlogsvr listens', { node: self.id, rpc: self.rpc, appliedIndex: replica.state.appliedIndex });
+  return {
+    replica,
+    agentReport: () => report?.report ?? null,
+    setSyncStatus: (next) => {
+      sync = next;
+      feed.touch();
+    },
+    setPids: (json) => {
+      pidsJson = json;
+    },
+    onReport: (listener) => {
+      reportListeners.add(listener);
+      return () => reportListeners.delete(listener);
+    },
+    view,
+    status,
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+/** Opens the store; one that forgot is set aside and a new acceptor begun, which learns until the log replaces the old one. */
+async function openStore(options: BinlogsvrOptions): Promise<{ store: LevelDbLogStore; report: OpenReport }> {
+  const { cluster, self, dataDir, log, clock } = options;
+  const storeOptions = { dir: join(dataDir, 'store'), cluster, node: self.id, log, clockWall: () => clock.wall() };
+  await mkdir(storeOptions.dir, { recursive: true });
+  let reason: string;
+  try {
+    const opened = await LevelDbLogStore.open(storeOptions);
+    if (opened.report.amnesia === null) return opened;
+    reason = opened.report.amnesia;
+    await opened.store.close();
+  } catch (error) {
+    if (!(error instanceof PhxError) || error.code !== 'AMNESIA') throw error;
+    reason = error.message;
+  }
+  log.error('THE STORE FORGOT WHAT IT VOTED FOR: it is set aside, this node joins again as a learner', {
+    node: self.id,
+    reason,
+  });
+  await LevelDbLogStore.forget(storeOptions, reason);
+  return LevelDbLogStore.open(storeOptions);
+}
+
+function listen(server: Server, self: NodeAddress, security: Security): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(`${self.host}:${self.rpc}`, serverCredentials(security), (error) => {
+      if (error === null) resolve();
+      else
+        reject(new PhxError('PORT_IN_USE', `listen on ${self.host}:${self.rpc}: ${reasonOf(error)}`, { cause: error }));
+    });
+  });
+}
+
+function shutDown(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    const force = setTimeout(() => server.forceShutdown(), CLOSE_MS);
+    server.tryShutdown(() => {
+      clearTimeout(force);
+      resolve();
+    });
+  });
+}

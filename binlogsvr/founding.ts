@@ -1,0 +1,125 @@
+import type { NodeId } from '../base/brands.ts';
+import type { PeerHello } from './peer-transport.ts';
+import type { ReplicatedState } from './state-types.ts';
+import type { Member } from './values.ts';
+
+/**
+ * Who may vote. An acceptor that forgot must not (protocol-findings 6), and an empty store cannot tell whether it is new or
+ * wiped; so a new cluster founds itself only with every configured node present, in two durable steps:
+ *
+ *   unbound ──met every configured node, each empty or bound to this very list──► bound ──every one says it is bound
+ *      to this very list──► confirmed (votes) ──baseline applied──► the log's members decide
+ *
+ * A list is confirmed only if all of it is bound to it and a store is bound once for ever: two lists that differ cannot both
+ * be confirmed, whatever was wiped in between. A store bound to no list, or to another, learns until the log replaces it.
+ */
+export type Founding =
+  | Readonly<{ kind: 'unbound' }>
+  | Readonly<{ kind: 'bound' | 'confirmed'; founders: readonly Member[] }>;
+
+export type FoundingFacts = Readonly<{
+  self: Member;
+  /** All configured nodes, self included. */
+  nodes: readonly NodeId[];
+  /** No acceptor record in this node's store. */
+  empty: boolean;
+  /** The store was begun because an earlier one was damaged: it cannot know what that one voted for. */
+  forgot: boolean;
+  /** The last hello of each peer admitted since start. */
+  met: ReadonlyMap<NodeId, PeerHello>;
+}>;
+
+export type FoundingStep = Readonly<{
+  /** To write down, synced, before anything else; null = nothing to do. */
+  next: Founding | null;
+  /** What it waits for; '' when confirmed. */
+  reason: string;
+}>;
+
+export function decideFounding(founding: Founding, facts: FoundingFacts): FoundingStep {
+  if (founding.kind === 'confirmed') return { next: null, reason: '' };
+  if (founding.kind === 'unbound' && facts.forgot) {
+    return { next: null, reason: 'store was begun after damage: learning until replaced in the log' };
+  }
+  const missing = facts.nodes.filter((node) => node !== facts.self.node && !facts.met.has(node));
+  if (missing.length > 0) {
+    return { next: null, reason: `founding: waiting to meet ${names(missing)}` };
+  }
+  const hellos = facts.nodes.filter((node) => node !== facts.self.node).map((node) => facts.met.get(node) as PeerHello);
+  if (founding.kind === 'bound') {
+    const open = hellos.filter((hello) => !sameMembers(hello.founders, founding.founders));
+    if (open.length > 0) {
+      return {
+        next: null,
+        reason: `founding: waiting for ${names(open.map((h) => h.node))} to bind to the same stores`,
+      };
+    }
+    return { next: { kind: 'confirmed', founders: founding.founders }, reason: '' };
+  }
+  if (!facts.empty) {
+    return { next: null, reason: 'store holds records but belongs to no acceptor: waiting to be replaced in the log' };
+  }
+  const list = [facts.self, ...hellos.map((h) => ({ node: h.node, storeId: h.storeId }))].sort(
+    (a, b) => a.node - b.node,
+  );
+  const strangers = hellos.filter((h) => (h.founders.length > 0 ? !sameMembers(h.founders, list) : !h.empty));
+  if (strangers.length > 0) {
+    return {
+      next: null,
+      reason: `empty store: ${names(strangers.map((h) => h.node))} already belong to a cluster; learning until replaced in the log`,
+    };
+  }
+  return { next: { kind: 'bound', founders: list }, reason: 'founding: binding' };
+}
+
+export type Electorate = Readonly<{
+  /** The acceptors that count, as node and store. */
+  members: readonly Member[];
+  mayVote: boolean;
+  /** Why not, '' if it may. */
+  reason: string;
+}>;
+
+/** Who counts as an acceptor now: by the log once it says, before that by the founding. */
+export function electorate(
+  state: ReplicatedState,
+  founding: Founding,
+  foundingReason: string,
+  self: Member,
+  nodes: readonly NodeId[],
+): Electorate {
+  if (state.baseline !== null) {
+    const bound = state.members.find((member) => member.node === self.node);
+    if (bound?.storeId === self.storeId) return { members: state.members, mayVote: true, reason: '' };
+    return {
+      members: state.members,
+      mayVote: false,
+      reason:
+        bound === undefined
+          ? 'this node is not a member of the cluster'
+          : `store ${self.storeId} is not the acceptor the log names (${bound.storeId}): learning until the leader replaces it`,
+    };
+  }
+  if (founding.kind === 'confirmed') return { members: founding.founders, mayVote: true, reason: '' };
+  const members = founding.kind === 'bound' ? founding.founders : nodes.map((node) => ({ node, storeId: '' }));
+  return { members, mayVote: false, reason: foundingReason };
+}
+
+export function sameMembers(a: readonly Member[], b: readonly Member[]): boolean {
+  if (a.length !== b.length) return false;
+  return a.every((member) => b.some((other) => other.node === member.node && other.storeId === member.storeId));
+}
+
+export const FOUNDING_META = 'founding';
+
+export function foundingToJson(founding: Founding): string {
+  return JSON.stringify(founding);
+}
+
+export function foundingFromJson(json: string | null): Founding {
+  return json === null ? { kind: 'unbound' } : (JSON.parse(json) as Founding);
+}
+
+function names(nodes: readonly NodeId[]): string {
+  return nodes.map((node) => `node ${node}`).join(', ');
+}

@@ -1,0 +1,173 @@
+import { type Ballot, type InstanceId, instanceId, nodeId } from '../base/brands.ts';
+import { PhxError } from '../base/errors.ts';
+import { unreachable } from '../base/invariant.ts';
+import type { Entry } from './paxos/types.ts';
+import type { LeaseAge, PeerHello, PeerMessage } from './peer-transport.ts';
+
+/** The messages of proto/paxos.proto as proto-loader hands them over (camelCase, defaults, bytes as Buffers). */
+export type WireEntry = { instance: number; ballot: number; value: Uint8Array };
+export type WireMessage = { body?: string } & Record<string, unknown>;
+export type WireHello = {
+  cluster: string;
+  checksum: Uint8Array;
+  node: number;
+  storeId: string;
+  durableSeq: number;
+  chosenUpTo: number;
+  empty: boolean;
+  protocol: string;
+  refused: string;
+  founders: { node: number; storeId: string }[];
+  incarnation: number;
+  leaseAge?: LeaseAge | null;
+};
+export type WireFrame = { hello?: WireHello | null; messages?: WireMessage[] };
+
+const NACK_REASONS = ['ballot', 'lease', 'not-voter'] as const;
+
+export function toWire(message: PeerMessage): WireMessage {
+  switch (message.kind) {
+    case 'prepare':
+      return { prepare: { ballot: message.ballot, from: message.from } };
+    case 'promise':
+      return {
+        promise: {
+          ballot: message.ballot,
+          chosenUpTo: message.chosenUpTo,
+          accepted: message.accepted,
+          durableSeq: message.durableSeq,
+          ...(message.leaseAge === null ? {} : { leaseAge: message.leaseAge }),
+        },
+      };
+    case 'nack':
+      return { nack: { ballot: message.ballot, promised: message.promised, reason: message.reason } };
+    case 'accept':
+      return { accept: { ballot: message.ballot, entries: message.entries, chosenUpTo: message.chosenUpTo } };
+    case 'accepted':
+      return { accepted: { ballot: message.ballot, instances: message.instances, durableSeq: message.durableSeq } };
+    case 'commit':
+      return { commit: { ballot: message.ballot, chosenUpTo: message.chosenUpTo } };
+    case 'learn':
+      return { learn: { from: message.from } };
+    case 'learned':
+      return {
+        learned: {
+          entries: message.entries,
+          chosenUpTo: message.chosenUpTo,
+          firstRetained: message.firstRetained,
+          ...(message.leaseAge === null ? {} : { leaseAge: message.leaseAge }),
+        },
+      };
+    case 'query':
+      return { query: { id: message.id } };
+    case 'answer':
+      return {
+        answer: { id: message.id, highestAccepted: message.highestAccepted, chosenUpTo: message.chosenUpTo },
+      };
+    default:
+      return unreachable(message);
+  }
+}
+
+type WireBody = {
+  ballot: number;
+  from: number;
+  chosenUpTo: number;
+  accepted: WireEntry[];
+  entries: WireEntry[];
+  instances: number[];
+  promised: number;
+  reason: string;
+  durableSeq: number;
+  firstRetained: number;
+  leaseAge: LeaseAge | null;
+  id: number;
+  highestAccepted: number;
+};
+
+/** The message, or null for a kind this version does not know. @throws PhxError PEER_REFUSED on numbers no peer of ours sends. */
+export function fromWire(wire: WireMessage): PeerMessage | null {
+  const kind = wire.body;
+  if (kind === undefined) return null;
+  const body = wire[kind] as WireBody;
+  switch (kind) {
+    case 'prepare':
+      return { kind, ballot: ballotIn(body.ballot), from: instanceIn(body.from) };
+    case 'promise':
+      return {
+        kind,
+        ballot: ballotIn(body.ballot),
+        chosenUpTo: instanceIn(body.chosenUpTo),
+        accepted: entriesIn(body.accepted),
+        durableSeq: body.durableSeq,
+        leaseAge: body.leaseAge ?? null,
+      };
+    case 'nack': {
+      const reason = NACK_REASONS.find((known) => known === body.reason);
+      if (reason === undefined) return null;
+      return { kind, ballot: ballotIn(body.ballot), promised: ballotIn(body.promised), reason };
+    }
+    case 'accept':
+      return {
+        kind,
+        ballot: ballotIn(body.ballot),
+        entries: entriesIn(body.entries),
+        chosenUpTo: instanceIn(body.chosenUpTo),
+      };
+    case 'accepted':
+      return {
+        kind,
+        ballot: ballotIn(body.ballot),
+        instances: body.instances.map(instanceIn),
+        durableSeq: body.durableSeq,
+      };
+    case 'commit':
+      return { kind, ballot: ballotIn(body.ballot), chosenUpTo: instanceIn(body.chosenUpTo) };
+    case 'learn':
+      return { kind, from: instanceIn(body.from) };
+    case 'learned':
+      return {
+        kind,
+        entries: entriesIn(body.entries),
+        chosenUpTo: instanceIn(body.chosenUpTo),
+        leaseAge: body.leaseAge ?? null,
+        firstRetained: body.firstRetained,
+      };
+    case 'query':
+      return { kind, id: body.id };
+    case 'answer':
+      return { kind, id: body.id, highestAccepted: body.highestAccepted, chosenUpTo: body.chosenUpTo };
+    default:
+      return null;
+  }
+}
+
+export function helloFromWire(wire: WireHello): PeerHello {
+  return {
+    node: nodeId(wire.node),
+    storeId: wire.storeId,
+    incarnation: wire.incarnation,
+    durableSeq: wire.durableSeq,
+    chosenUpTo: wire.chosenUpTo,
+    empty: wire.empty,
+    founders: wire.founders.map((f) => ({ node: nodeId(f.node), storeId: f.storeId })),
+    leaseAge: wire.leaseAge ?? null,
+  };
+}
+
+function entriesIn(entries: readonly WireEntry[]): Entry[] {
+  return entries.map((e) => ({ instance: instanceIn(e.instance), ballot: ballotIn(e.ballot), value: e.value }));
+}
+
+function ballotIn(n: number): Ballot {
+  return wholeNumber(n, 'ballot') as Ballot;
+}
+
+function instanceIn(n: number): InstanceId {
+  return instanceId(wholeNumber(n, 'instance'));
+}
+
+function wholeNumber(n: number, what: string): number {
+  if (!Number.isSafeInteger(n) || n < 0) throw new PhxError('PEER_REFUSED', `read ${what}: ${n} is not a whole number`);
+  return n;
+}

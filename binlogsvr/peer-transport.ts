@@ -1,0 +1,83 @@
+import type { NodeId } from '../base/brands.ts';
+import type { Message } from './paxos/types.ts';
+import type { Member } from './values.ts';
+
+/** How long ago the sender first accepted or learned the newest lease value it knows (protocol-findings 17). */
+export type LeaseAge = Readonly<{ epoch: number; renewal: number; ageMs: number }>;
+
+type Plain = Exclude<Message, { kind: 'promise' | 'accepted' | 'learned' }>;
+
+/** What travels between peers: the messages of the core, some with a word of the replica's, and the barrier's question. */
+export type PeerMessage =
+  | Plain
+  | (Extract<Message, { kind: 'promise' }> & Readonly<{ durableSeq: number; leaseAge: LeaseAge | null }>)
+  | (Extract<Message, { kind: 'accepted' }> & Readonly<{ durableSeq: number }>)
+  | (Extract<Message, { kind: 'learned' }> & Readonly<{ leaseAge: LeaseAge | null; firstRetained: number }>)
+  | Readonly<{ kind: 'query'; id: number }>
+  | Readonly<{ kind: 'answer'; id: number; highestAccepted: number; chosenUpTo: number }>;
+
+/** What a node says of itself and its store before anything else. */
+export type PeerHello = Readonly<{
+  node: NodeId;
+  storeId: string;
+  /** Random per process: the same process cannot have gone back, whatever order its streams' hellos arrive in. */
+  incarnation: number;
+  /** Highest acceptor record on disk. */
+  durableSeq: number;
+  chosenUpTo: number;
+  /** No acceptor record yet. */
+  empty: boolean;
+  /** The acceptors this node bound itself to while founding, or none. */
+  founders: readonly Member[];
+  /** So that a node that was restarted does not wait once more for a lease that ran out meanwhile. */
+  leaseAge: LeaseAge | null;
+}>;
+
+/** The replica, as a transport sees it. All calls are made from the transport's own turn of the event loop, never nested in send(). */
+export interface PeerHandler {
+  /** What to tell a peer now. */
+  hello(): PeerHello;
+  /** Why this peer is not to be talked to, or null. The transport has checked cluster, configuration and node id before. */
+  admit(hello: PeerHello): string | null;
+  /** A stream to the peer came up (perhaps the second one); whatever was unanswered may be lost. */
+  onPeerUp(hello: PeerHello): void;
+  /** The peer told its hello again, because something in it changed. */
+  onPeerChanged(hello: PeerHello): void;
+  /** No stream to the peer is left. */
+  onPeerDown(node: NodeId): void;
+  /** `storeId` is that of the hello the message's stream began with. */
+  onMessage(from: NodeId, storeId: string, message: PeerMessage): void;
+}
+
+export type PeerLink = Readonly<{
+  node: NodeId;
+  connected: boolean;
+  /** Of the last hello, '' before the first. */
+  storeId: string;
+  /** Why not connected, '' if connected. */
+  reason: string;
+}>;
+
+/** Carries messages to peers: unreliable, unordered across kinds, bounded. gRPC in production, a queue in tests. */
+export interface PeerTransport {
+  start(handler: PeerHandler): void;
+  /** Never blocks, never throws; dropped when the peer is away or its queue is full (the core sends again). */
+  send(to: NodeId, message: PeerMessage): void;
+  /** Tells every connected peer the hello as it is now. */
+  announce(): void;
+  peers(): readonly PeerLink[];
+  close(): Promise<void>;
+}
+
+/** Bytes of values in a message: what makes it bulk. */
+export function valueBytesOf(message: PeerMessage): number {
+  const entries =
+    message.kind === 'accept' || message.kind === 'learned'
+      ? message.entries
+      : message.kind === 'promise'
+        ? message.accepted
+        : [];
+  let bytes = 0;
+  for (const entry of entries) bytes += entry.value.length;
+  return bytes;
+}

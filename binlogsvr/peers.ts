@@ -1,0 +1,334 @@
+import type { Client, Metadata, Server, ServiceError } from '@grpc/grpc-js';
+import type { NodeId } from '../base/brands.ts';
+import { PhxError, reasonOf } from '../base/errors.ts';
+import type { Logger } from '../base/ports.ts';
+import type { NodeAddress, Security } from '../base/topology.ts';
+import { authMetadata, authorised, CHANNEL_OPTIONS, channelCredentials, serviceClass } from '../proto/rpc-channel.ts';
+import { toServiceError, UNAUTHENTICATED } from '../proto/rpc-errors.ts';
+import { fromWire, helloFromWire, toWire, type WireHello, type WireMessage } from './peer-codec.ts';
+import { type FrameCall, PeerStream } from './peer-stream.ts';
+import {
+  type PeerHandler,
+  type PeerHello,
+  type PeerLink,
+  type PeerMessage,
+  type PeerTransport,
+  valueBytesOf,
+} from './peer-transport.ts';
+
+const PROTOCOL = '1';
+/** A dial without a hello is dropped after this and begun anew: a SYN into a black hole is repeated ever more rarely. */
+const DIAL_MS = 1000;
+/** A refusal said last has this long to leave before the connection is dropped. */
+const LINGER_MS = 100;
+const REDIAL_MS_MIN = 100;
+const REDIAL_MS_MAX = 1000;
+/** Messages with less value bytes than this go ahead of bulk, so that a renewal does not wait behind appends. */
+const SMALL_BYTES_MAX = 512;
+
+export type GrpcPeersOptions = Readonly<{
+  cluster: string;
+  /** Digest of what all nodes must agree on. */
+  checksum: Uint8Array;
+  self: NodeAddress;
+  nodes: readonly NodeAddress[];
+  security: Security;
+  log: Logger;
+}>;
+
+type ExchangeCall = FrameCall & { cancel(): void };
+type ExchangeClient = Client & { exchange(metadata: Metadata): ExchangeCall };
+type ServerCall = FrameCall & {
+  metadata: Metadata;
+  emit(event: 'error', error: Partial<ServiceError>): boolean;
+  getPeer(): string;
+};
+
+/** One side of a pair's two streams. */
+type Side = { stream: PeerStream; hello: PeerHello };
+
+type Peer = {
+  readonly address: NodeAddress;
+  /** The stream this node dialled, and the one the peer dialled; null until its hello passed. */
+  out: Side | null;
+  in: Side | null;
+  dialling: PeerStream | null;
+  redialMs: number;
+  redialTimer: NodeJS.Timeout | null;
+  storeId: string;
+  reason: string;
+};
+
+/**
+ * The peers of one node over gRPC: each node dials every other and keeps one stream each way. Bulk goes on the server
+ * side of the stream its receiver dialled, all else on the client side of the own one; with one stream up it carries all.
+ *
+ *   idle ──dial──► hello sent ──their hello passes──► up ──stream ends──► idle (redial in 100..1000 ms)
+ *                      └── refused, by either side: told in `reason`, redial ──┘
+ */
+export class GrpcPeers implements PeerTransport {
+  readonly #o: GrpcPeersOptions;
+  readonly #peers = new Map<NodeId, Peer>();
+  /** Streams dialled by others whose hello has not passed. */
+  readonly #strangers = new Set<PeerStream>();
+  #handler: PeerHandler | null = null;
+  #closed = false;
+
+  constructor(options: GrpcPeersOptions) {
+    this.#o = options;
+    for (const address of options.nodes) {
+      if (address.id === options.self.id) continue;
+      this.#peers.set(address.id, {
+        address,
+        out: null,
+        in: null,
+        dialling: null,
+        redialMs: REDIAL_MS_MIN,
+        redialTimer: null,
+        storeId: '',
+        reason: 'not connected yet',
+      });
+    }
+  }
+
+  register(server: Server): void {
+    server.addService(serviceClass('paxos.proto', 'Peer').service, {
+      exchange: (call: ServerCall) => this.#onDialled(call),
+    });
+  }
+
+  start(handler: PeerHandler): void {
+    this.#handler = handler;
+    for (const peer of this.#peers.values()) this.#dial(peer);
+  }
+
+  send(to: NodeId, message: PeerMessage): void {
+    const peer = this.#peers.get(to);
+    if (peer === undefined || (peer.out === null && peer.in === null)) return;
+    const valueBytes = valueBytesOf(message);
+    const bulk = valueBytes > 0;
+    const side = bulk ? (peer.in ?? peer.out) : (peer.out ?? peer.in);
+    side?.stream.send(toWire(message), valueBytes, valueBytes > SMALL_BYTES_MAX);
+  }
+
+  announce(): void {
+    for (const { out, in: dialled } of this.#peers.values()) {
+      out?.stream.hello(this.#hello());
+      dialled?.stream.hello(this.#hello());
+    }
+  }
+
+  peers(): readonly PeerLink[] {
+    return [...this.#peers.values()].map((peer) => ({
+      node: peer.address.id,
+      connected: peer.out !== null || peer.in !== null,
+      storeId: peer.storeId,
+      reason: peer.out !== null || peer.in !== null ? '' : peer.reason,
+    }));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const peer of this.#peers.values()) {
+      if (peer.redialTimer !== null) clearTimeout(peer.redialTimer);
+      for (const stream of [peer.out?.stream, peer.in?.stream, peer.dialling]) stream?.destroy('this node is closing');
+    }
+    for (const stream of this.#strangers) stream.destroy('this node is closing');
+  }
+
+  #dial(peer: Peer): void {
+    if (this.#closed || this.#handler === null || peer.out !== null || peer.dialling !== null) return;
+    if (peer.redialTimer !== null) clearTimeout(peer.redialTimer);
+    peer.redialTimer = null;
+    const { address } = peer;
+    const Exchange = serviceClass('paxos.proto', 'Peer');
+    const client = new Exchange(
+      `${address.host}:${address.rpc}`,
+      channelCredentials(this.#o.security),
+      CHANNEL_OPTIONS,
+    ) as unknown as ExchangeClient;
+    const call = client.exchange(authMetadata(this.#o.security));
+    const destroy = (): void => {
+      call.cancel();
+      client.close();
+    };
+    let told = false;
+    const stream = new PeerStream(call, destroy, {
+      onHello: (wire) => {
+        clearTimeout(timer);
+        told = true;
+        if (this.#onHello(peer, 'out', stream, wire)) peer.redialMs = REDIAL_MS_MIN;
+      },
+      onMessages: (messages) => this.#onMessages(peer, peer.out, stream, messages),
+      onEnd: (reason) => {
+        clearTimeout(timer);
+        setTimeout(destroy, LINGER_MS).unref();
+        if (peer.dialling === stream) peer.dialling = null;
+        if (!told) peer.reason = reason;
+        this.#onEnd(peer, 'out', stream, reason);
+        this.#redial(peer);
+      },
+    });
+    const timer = setTimeout(() => stream.destroy(`no answer within ${DIAL_MS} ms`), DIAL_MS);
+    peer.dialling = stream;
+    stream.hello(this.#hello());
+  }
+
+  #redial(peer: Peer): void {
+    if (this.#closed || peer.redialTimer !== null) return;
+    peer.redialTimer = setTimeout(() => {
+      peer.redialTimer = null;
+      this.#dial(peer);
+    }, peer.redialMs);
+    peer.redialMs = Math.min(REDIAL_MS_MAX, peer.redialMs * 2);
+  }
+
+  /** A peer, or somebody else, dialled this node. */
+  #onDialled(call: ServerCall): void {
+    if (!authorised(call.metadata, this.#o.security)) {
+      this.#o.log.warn('refused a peer without the cluster secret', { peer: call.getPeer() });
+      call.on('error', () => {});
+      call.emit('error', toServiceError(UNAUTHENTICATED));
+      return;
+    }
+    if (this.#closed || this.#handler === null) {
+      call.end();
+      return;
+    }
+    let peer: Peer | null = null;
+    const stream = new PeerStream(
+      call,
+      () => call.emit('error', toServiceError(new PhxError('UNAVAILABLE', 'dropped'))),
+      {
+        onHello: (wire) => {
+          clearTimeout(timer);
+          this.#strangers.delete(stream);
+          peer ??= this.#peerOf(wire, stream);
+          if (peer === null) return;
+          const first = peer.in?.stream !== stream;
+          if (!this.#onHello(peer, 'in', stream, wire) || !first) return;
+          stream.hello(this.#hello());
+          // It is there: no reason to wait with the stream the other way.
+          peer.redialMs = REDIAL_MS_MIN;
+          this.#dial(peer);
+        },
+        onMessages: (messages) => {
+          if (peer !== null) this.#onMessages(peer, peer.in, stream, messages);
+        },
+        onEnd: (reason) => {
+          clearTimeout(timer);
+          this.#strangers.delete(stream);
+          if (peer !== null) this.#onEnd(peer, 'in', stream, reason);
+        },
+      },
+    );
+    this.#strangers.add(stream);
+    const timer = setTimeout(() => stream.destroy(`no hello within ${DIAL_MS} ms`), DIAL_MS);
+  }
+
+  #peerOf(wire: WireHello, stream: PeerStream): Peer | null {
+    const peer = this.#peers.get(wire.node as NodeId);
+    if (peer !== undefined) return peer;
+    const reason =
+      wire.node === this.#o.self.id
+        ? `node id ${wire.node} is this node's own`
+        : `node ${wire.node} is not in the configuration of node ${this.#o.self.id}`;
+    this.#o.log.warn('refused a peer', { reason });
+    stream.close(this.#hello(reason));
+    return null;
+  }
+
+  /** Checks a hello; true if it passed. */
+  #onHello(peer: Peer, side: 'out' | 'in', stream: PeerStream, wire: WireHello): boolean {
+    const handler = this.#handler as PeerHandler;
+    if (wire.refused !== '') {
+      this.#refused(peer, `node ${peer.address.id} refuses this node: ${wire.refused}`);
+      stream.destroy(peer.reason);
+      return false;
+    }
+    const hello = helloFromWire(wire);
+    const reason = this.#objection(peer, wire) ?? handler.admit(hello);
+    if (reason !== null) {
+      this.#refused(peer, reason);
+      stream.close(this.#hello(reason));
+      return false;
+    }
+    peer.storeId = hello.storeId;
+    const known = peer[side];
+    if (known?.stream === stream) {
+      known.hello = hello;
+      handler.onPeerChanged(hello);
+      return true;
+    }
+    if (side === 'out') peer.dialling = null;
+    peer[side] = { stream, hello };
+    known?.stream.destroy('replaced by a newer stream');
+    // A stream of the peer's earlier life is dead, though nobody has noticed yet.
+    const other = peer[side === 'out' ? 'in' : 'out'];
+    if (other !== null && other.hello.incarnation !== hello.incarnation) {
+      other.stream.destroy('the peer was restarted');
+    }
+    this.#o.log.info('peer connected', { peer: peer.address.id, side, storeId: hello.storeId });
+    handler.onPeerUp(hello);
+    return true;
+  }
+
+  #objection(peer: Peer, wire: WireHello): string | null {
+    const { cluster, checksum } = this.#o;
+    if (wire.protocol !== PROTOCOL) return `node ${wire.node} speaks protocol ${wire.protocol}, not ${PROTOCOL}`;
+    if (wire.cluster !== cluster) return `node ${wire.node} belongs to cluster ${wire.cluster}, not ${cluster}`;
+    if (wire.node !== peer.address.id) return `node ${wire.node} answers at the address of node ${peer.address.id}`;
+    if (Buffer.compare(wire.checksum, checksum) !== 0) {
+      return `the configuration of node ${wire.node} differs in what all nodes must agree on`;
+    }
+    return null;
+  }
+
+  #refused(peer: Peer, reason: string): void {
+    if (peer.reason !== reason) this.#o.log.warn('peer refused', { peer: peer.address.id, reason });
+    peer.reason = reason;
+    peer.redialMs = REDIAL_MS_MAX;
+  }
+
+  #onMessages(peer: Peer, side: Side | null, stream: PeerStream, messages: readonly WireMessage[]): void {
+    if (side === null || side.stream !== stream) return; // its hello has not passed
+    for (const wire of messages) {
+      let message: PeerMessage | null;
+      try {
+        message = fromWire(wire);
+      } catch (error) {
+        stream.destroy(`bad message: ${reasonOf(error)}`);
+        return;
+      }
+      if (message !== null) this.#handler?.onMessage(peer.address.id, side.hello.storeId, message);
+    }
+  }
+
+  #onEnd(peer: Peer, side: 'out' | 'in', stream: PeerStream, reason: string): void {
+    const was = peer[side];
+    if (was?.stream === stream) {
+      peer[side] = null;
+      peer.reason = reason;
+      this.#o.log.info('peer stream ended', { peer: peer.address.id, side, reason });
+      if (peer.out === null && peer.in === null && !this.#closed) this.#handler?.onPeerDown(peer.address.id);
+    }
+  }
+
+  #hello(refused = ''): WireHello {
+    const hello = (this.#handler as PeerHandler).hello();
+    return {
+      cluster: this.#o.cluster,
+      checksum: this.#o.checksum,
+      node: hello.node,
+      storeId: hello.storeId,
+      durableSeq: hello.durableSeq,
+      chosenUpTo: hello.chosenUpTo,
+      empty: hello.empty,
+      protocol: PROTOCOL,
+      refused,
+      founders: hello.founders.map(({ node, storeId }) => ({ node, storeId })),
+      incarnation: hello.incarnation,
+      ...(hello.leaseAge === null ? {} : { leaseAge: hello.leaseAge }),
+    };
+  }
+}

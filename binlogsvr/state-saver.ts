@@ -1,0 +1,80 @@
+import { type InstanceId, instanceId, type MonoMs } from '../base/brands.ts';
+import { reasonOf } from '../base/errors.ts';
+import type { Logger } from '../base/ports.ts';
+import { stateToJson } from './state-machine.ts';
+import type { ReplicatedState } from './state-types.ts';
+import type { LogStore, Sample } from './store-port.ts';
+
+const SAVE_EVERY_MS = 100;
+const SAVE_EVERY_APPLIES = 256;
+const SAMPLE_EVERY_INSTANCES = 256;
+const SAMPLE_EVERY_BYTES = 1024 * 1024;
+
+/**
+ * Writes the applied state down now and then, without fsync and never awaited: it can be rebuilt from the log. A sample is
+ * taken only between transactions, so that whoever begins there begins at the first chunk of what follows.
+ */
+export class StateSaver {
+  readonly #store: LogStore;
+  readonly #log: Logger;
+  #state: ReplicatedState;
+  #savedIndex: InstanceId;
+  #savedAt: MonoMs;
+  #sampledIndex: InstanceId;
+  #sampledBytes = 0;
+  #samples: Sample[] = [];
+  #saving: Promise<void> | null = null;
+
+  constructor(store: LogStore, log: Logger, state: ReplicatedState, now: MonoMs) {
+    this.#store = store;
+    this.#log = log;
+    this.#state = state;
+    this.#savedIndex = state.appliedIndex;
+    this.#sampledIndex = state.appliedIndex;
+    this.#savedAt = now;
+  }
+
+  applied(state: ReplicatedState, bytes: number, now: MonoMs): void {
+    this.#state = state;
+    this.#sampledBytes += bytes;
+    const due =
+      state.appliedIndex - this.#sampledIndex >= SAMPLE_EVERY_INSTANCES || this.#sampledBytes >= SAMPLE_EVERY_BYTES;
+    if (due && state.chunk === null) {
+      this.#samples.push({ instance: instanceId(state.appliedIndex + 1), json: stateToJson(state) });
+      this.#sampledIndex = state.appliedIndex;
+      this.#sampledBytes = 0;
+    }
+    if (state.appliedIndex - this.#savedIndex >= SAVE_EVERY_APPLIES) this.#save(now);
+    else this.tick(now);
+  }
+
+  tick(now: MonoMs): void {
+    if (now - this.#savedAt >= SAVE_EVERY_MS && this.#state.appliedIndex > this.#savedIndex) this.#save(now);
+  }
+
+  /** The last state, on a clean shutdown. */
+  async close(now: MonoMs): Promise<void> {
+    await this.#saving;
+    if (this.#state.appliedIndex > this.#savedIndex || this.#samples.length > 0) {
+      this.#save(now);
+      await this.#saving;
+    }
+  }
+
+  #save(now: MonoMs): void {
+    if (this.#saving !== null) return;
+    const state = this.#state;
+    const samples = this.#samples;
+    this.#samples = [];
+    this.#savedIndex = state.appliedIndex;
+    this.#savedAt = now;
+    this.#saving = this.#store
+      .saveState({ appliedIndex: state.appliedIndex, json: stateToJson(state) }, samples)
+      .catch((error: unknown) => {
+        this.#log.error('save applied state failed', { reason: reasonOf(error), appliedIndex: state.appliedIndex });
+      })
+      .finally(() => {
+        this.#saving = null;
+      });
+  }
+}

@@ -1,0 +1,155 @@
+import type { NodeId } from '../base/brands.ts';
+import type { Logger } from '../base/ports.ts';
+import {
+  decideFounding,
+  type Electorate,
+  electorate,
+  FOUNDING_META,
+  type Founding,
+  foundingFromJson,
+  foundingToJson,
+} from './founding.ts';
+import type { PeerHello } from './peer-transport.ts';
+import type { ReplicatedState } from './state-types.ts';
+import { META_AMNESIAC } from './store-open.ts';
+import type { LogStore } from './store-port.ts';
+import type { Member } from './values.ts';
+
+/** What founding needs of the replica. */
+export type VotingPort = Readonly<{
+  state: () => ReplicatedState;
+  /** No acceptor record yet. */
+  empty: () => boolean;
+  stopped: () => boolean;
+  /** Tells the core who votes. */
+  voters: (nodes: readonly NodeId[], mayVote: boolean) => void;
+  /** Tells the peers what this node is bound to. */
+  announce: () => void;
+  changed: () => void;
+  failed: (error: unknown) => void;
+}>;
+
+/** Performs the founding (binlogsvr/founding.ts) and knows at any time whose votes count. */
+export class Voting {
+  readonly #store: LogStore;
+  readonly #log: Logger;
+  readonly #self: Member;
+  readonly #nodes: readonly NodeId[];
+  readonly #met = new Map<NodeId, PeerHello>();
+  #founding: Founding;
+  #reason = 'founding: not begun';
+  #electorate: Electorate;
+  #port: VotingPort | null = null;
+  #writing = false;
+  readonly #forgot: boolean;
+
+  private constructor(
+    options: Readonly<{ store: LogStore; log: Logger; self: Member; nodes: readonly NodeId[] }>,
+    founding: Founding,
+    forgot: boolean,
+    state: ReplicatedState,
+  ) {
+    this.#store = options.store;
+    this.#log = options.log;
+    this.#self = options.self;
+    this.#nodes = options.nodes;
+    this.#founding = founding;
+    this.#forgot = forgot;
+    this.#electorate = this.#elect(state);
+  }
+
+  static async load(
+    options: Readonly<{ store: LogStore; log: Logger; self: Member; nodes: readonly NodeId[] }>,
+    state: ReplicatedState,
+  ): Promise<Voting> {
+    const { store } = options;
+    const founding = foundingFromJson(await store.getMeta(FOUNDING_META));
+    return new Voting(options, founding, (await store.getMeta(META_AMNESIAC)) !== null, state);
+  }
+
+  get current(): Electorate {
+    return this.#electorate;
+  }
+
+  get founders(): readonly Member[] {
+    return this.#founding.kind === 'unbound' ? [] : this.#founding.founders;
+  }
+
+  /** The acceptors' nodes. */
+  get nodes(): readonly NodeId[] {
+    return this.#electorate.members.map((member) => member.node);
+  }
+
+  /** `storeOf`: the store a peer is connected with, or null. */
+  isQuorum(storeOf: (node: NodeId) => string | null): boolean {
+    const { members } = this.#electorate;
+    const present = members.filter(
+      ({ node, storeId }) => storeId === (node === this.#self.node ? this.#self.storeId : storeOf(node)),
+    );
+    return present.length * 2 > members.length;
+  }
+
+  isVoter(node: NodeId, storeId: string): boolean {
+    return this.#electorate.members.some((member) => member.node === node && member.storeId === storeId);
+  }
+
+  met(hello: PeerHello): void {
+    this.#met.set(hello.node, hello);
+    this.#found();
+  }
+
+  /** From here on founds the cluster if that is to be done. */
+  start(port: VotingPort): void {
+    this.#port = port;
+    this.#found();
+  }
+
+  /** After every value that might change the members, accepted or not: the core waits for the answer. */
+  applied(state: ReplicatedState, must: boolean): void {
+    if (this.#refresh(state) || must) this.#port?.voters(this.nodes, this.#electorate.mayVote);
+  }
+
+  /** True if who counts changed. */
+  #refresh(state: ReplicatedState): boolean {
+    const before = this.#electorate;
+    this.#electorate = this.#elect(state);
+    return (
+      before.mayVote !== this.#electorate.mayVote ||
+      JSON.stringify(before.members) !== JSON.stringify(this.#electorate.members)
+    );
+  }
+
+  /** Takes every step of the founding that is possible now; each is on disk before it counts. */
+  #found(): void {
+    const port = this.#port;
+    if (port === null || this.#writing || port.state().baseline !== null || this.#founding.kind === 'confirmed') return;
+    const { next, reason } = decideFounding(this.#founding, {
+      self: this.#self,
+      nodes: this.#nodes,
+      empty: port.empty(),
+      forgot: this.#forgot,
+      met: this.#met,
+    });
+    if (reason !== this.#reason) {
+      this.#reason = reason;
+      this.applied(port.state(), false);
+      port.changed();
+    }
+    if (next === null) return;
+    this.#writing = true;
+    this.#store.putMeta(FOUNDING_META, foundingToJson(next)).then(() => {
+      this.#writing = false;
+      this.#founding = next;
+      this.#log.info(`founding ${next.kind}`, { members: this.founders });
+      if (port.stopped()) return;
+      this.applied(port.state(), false);
+      port.announce();
+      port.changed();
+      this.#found();
+    }, port.failed);
+  }
+
+  #elect(state: ReplicatedState): Electorate {
+    return electorate(state, this.#founding, this.#reason, this.#self, this.#nodes);
+  }
+}
