@@ -1,0 +1,179 @@
+import { instanceId, type InstanceId } from '../base/brands.ts';
+import { PhxError } from '../base/errors.ts';
+import { invariant } from '../base/invariant.ts';
+import { encodeRotate, formatDescriptionForDump, parseEventHeader } from '../mysql/binlog-event.ts';
+import { GtidSet } from '../mysql/gtid-set.ts';
+import { EventSplitter } from './event-splitter.ts';
+import type { LogSource } from './log-source.ts';
+import { apply } from './state-machine.ts';
+import type { ReplicatedState } from './state-types.ts';
+import type { AppendItem, AppendValue } from './values.ts';
+
+/** Log bytes held at once by one dump. */
+const READ_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Where a replica wants to begin: after what it has (GTID auto-position), or at a place in a file (older tools). */
+export type DumpStart =
+  | Readonly<{ kind: 'gtid'; has: GtidSet }>
+  | Readonly<{ kind: 'file'; name: string; position: number }>;
+
+/** Files are named the same on all nodes, so that a CDC client may move between them. */
+export function dumpFileName(epoch: number, file: string): string {
+  return `${epoch}-${file}`;
+}
+
+/**
+ * The applied log as a binlog stream: events in order, a Rotate and the format description at every file of a master
+ * (logical clocks restart there, protocol-findings 19). Only what the apply rule accepted is served: the reader runs the
+ * same pure state machine over the log, from a remembered state on.
+ *
+ *   sample ──► scanning ──► (file | transaction | chunk) ──► events()
+ *                               chunk: skipped until its last part is applied, then read again from its first
+ */
+export class DumpStream {
+  readonly #source: LogSource;
+  readonly #start: DumpStart;
+  readonly #serverId: number;
+  #state: ReplicatedState;
+  /** What the replica has or was sent; a transaction in it is skipped. */
+  #has: GtidSet;
+  #began = false;
+  #file = '';
+  #position = 4;
+
+  private constructor(source: LogSource, start: DumpStart, serverId: number, state: ReplicatedState) {
+    this.#source = source;
+    this.#start = start;
+    this.#serverId = serverId;
+    this.#state = state;
+    this.#has = start.kind === 'gtid' ? start.has : GtidSet.EMPTY;
+  }
+
+  /** @throws PhxError NOT_SUCCESSOR if the log does not reach back to where the replica is. */
+  static async open(source: LogSource, start: DumpStart, serverId: number): Promise<DumpStream> {
+    const { state } = await source.sampleFor(start.kind === 'gtid' ? start.has : GtidSet.EMPTY);
+    const baseline = source.state.baseline;
+    if (start.kind === 'gtid' && baseline !== null && !GtidSet.parse(baseline.gtidSet).isSubsetOf(start.has)) {
+      throw new PhxError('NOT_SUCCESSOR', 'the log begins after transactions this replica lacks; it must be cloned first');
+    }
+    return new DumpStream(source, start, serverId, state);
+  }
+
+  /** Where the stream is; what a heartbeat says. Empty name: nothing was sent yet. */
+  get at(): Readonly<{ file: string; position: number }> {
+    return { file: this.#file, position: this.#position };
+  }
+
+  get caughtUp(): boolean {
+    return this.#state.appliedIndex >= this.#source.state.appliedIndex;
+  }
+
+  /** Waits for log beyond what was read. */
+  wait(signal: AbortSignal): Promise<void> {
+    return this.#source.waitApplied(this.#state.appliedIndex, signal);
+  }
+
+  /** Events of what is applied now, in pieces; returns when the end of the applied log is reached. */
+  async *events(): AsyncGenerator<Buffer[]> {
+    if (!this.#began && this.#state.file !== null && this.#fileWanted(this.#state.file.epoch, this.#state.file.name)) {
+      yield this.#begin(await this.#formatDescriptionAt(this.#state.file.instance, this.#state.file.name), true);
+    }
+    while (!this.caughtUp) {
+      const entries = await this.#source.readLog(instanceId(this.#state.appliedIndex + 1), READ_BYTES_MAX);
+      if (entries.length === 0) return;
+      for (const { instance, value } of entries) {
+        const before = this.#state;
+        const { state, applied } = apply(before, instance, value);
+        this.#state = state;
+        if (value.kind === 'append' && applied.accepted) yield* this.#append(value, before);
+      }
+    }
+  }
+
+  async *#append(value: AppendValue, before: ReplicatedState): AsyncGenerator<Buffer[]> {
+    let chunk = before.chunk;
+    for (const item of value.items) {
+      if (item.kind === 'file') {
+        const name = dumpFileName(value.epoch, item.name);
+        if (this.#began || this.#fileWanted(value.epoch, item.name)) {
+          this.#file = name;
+          yield this.#begin(item.formatDescription, false);
+        }
+        continue;
+      }
+      if (item.first && item.last) {
+        if (this.#wanted(item)) yield this.#transaction(item.gtid, new EventSplitter().push(item.events));
+        chunk = null;
+      } else if (item.last) {
+        invariant(chunk !== null, `last chunk of ${item.gtid} without a first`);
+        if (this.#began && !this.#has.contains(item.gtid)) yield* this.#chunked(chunk.firstInstance, this.#state.appliedIndex, item);
+        chunk = null;
+      } else if (item.first) {
+        chunk = { gtid: item.gtid, firstInstance: this.#state.appliedIndex, crc: 0 };
+      }
+    }
+  }
+
+  /** A transaction in chunks, read again from its first one: memory stays bounded whatever its size. */
+  async *#chunked(from: InstanceId, to: InstanceId, last: AppendItem & { kind: 'part' }): AsyncGenerator<Buffer[]> {
+    const splitter = new EventSplitter();
+    let begun = false;
+    for (let next: number = from; next <= to; ) {
+      const entries = await this.#source.readLog(instanceId(next), READ_BYTES_MAX);
+      invariant(entries.length > 0, `log entry ${next} of an applied transaction is gone`);
+      for (const { instance, value } of entries) {
+        next = instance + 1;
+        if (instance > to || value.kind !== 'append') continue;
+        for (const item of value.items) {
+          if (item.kind !== 'part' || item.gtid !== last.gtid || (item.first && instance !== from)) continue;
+          if (item.first && !this.#wanted(item)) return;
+          begun ||= item.first;
+          if (!begun) continue;
+          const events = splitter.push(item.events);
+          if (events.length > 0) yield this.#transaction(item.gtid, events);
+          if (item.last) return;
+        }
+      }
+    }
+  }
+
+  #transaction(gtid: string, events: Buffer[]): Buffer[] {
+    const lastEvent = events.at(-1);
+    invariant(lastEvent !== undefined, `transaction ${gtid} holds no event`);
+    this.#position = parseEventHeader(lastEvent, 0).logPos;
+    return events;
+  }
+
+  /** Whether the transaction that begins with `part` is sent: not if the replica has it, or it lies before the asked place. */
+  #wanted(part: Readonly<{ gtid: string; events: Uint8Array }>): boolean {
+    if (!this.#began || this.#has.contains(part.gtid)) return false;
+    if (this.#start.kind === 'gtid' || this.#start.name !== this.#file) return true;
+    const { logPos, size } = parseEventHeader(Buffer.from(part.events.buffer, part.events.byteOffset, part.events.length), 0);
+    return logPos - size >= this.#start.position;
+  }
+
+  /** A dump by GTID begins with whatever file the log is in; one by file waits for that file. */
+  #fileWanted(epoch: number, file: string): boolean {
+    const name = dumpFileName(epoch, file);
+    if (this.#start.kind === 'file' && this.#start.name !== '' && this.#start.name !== name) return false;
+    this.#file = name;
+    return true;
+  }
+
+  #begin(formatDescription: Uint8Array, midFile: boolean): Buffer[] {
+    this.#began = true;
+    this.#position = 4;
+    return [
+      encodeRotate({ file: this.#file, position: 4, serverId: this.#serverId, crc: true }),
+      formatDescriptionForDump(Buffer.from(formatDescription), { midFile }),
+    ];
+  }
+
+  async #formatDescriptionAt(instance: InstanceId, name: string): Promise<Uint8Array> {
+    const [entry] = await this.#source.readLog(instance, 1);
+    invariant(entry !== undefined && entry.value.kind === 'append', `file start at ${instance} is gone`);
+    const item = entry.value.items.findLast((each) => each.kind === 'file' && each.name === name);
+    invariant(item?.kind === 'file', `no start of ${name} at ${instance}`);
+    return item.formatDescription;
+  }
+}

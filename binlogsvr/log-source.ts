@@ -1,0 +1,15 @@
+import type { InstanceId } from '../base/brands.ts';
+import type { GtidSet } from '../mysql/gtid-set.ts';
+import type { ReplicatedState } from './state-types.ts';
+import type { LogValue } from './values.ts';
+
+/** What readers of the applied log (dump server, tail comparison) need of the replica. */
+export interface LogSource {
+  readonly state: ReplicatedState;
+  /** Applied values from `from` on, in order; empty if there are none yet. */
+  readLog(from: InstanceId, maxBytes: number): Promise<readonly Readonly<{ instance: InstanceId; value: LogValue }>[]>;
+  /** Resolves when something beyond `beyond` is applied; rejects with CANCELLED when `signal` fires. */
+  waitApplied(beyond: InstanceId, signal: AbortSignal): Promise<void>;
+  /** The newest remembered state whose GTID set lies within `set`: where a reader that has `set` may begin. */
+  sampleFor(set: GtidSet): Promise<Readonly<{ state: ReplicatedState }>>;
+}
