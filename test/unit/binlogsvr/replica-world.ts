@@ -1,0 +1,311 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type InstanceId, type MonoMs, monoMs, type NodeId, nodeId } from '../../../base/brands.ts';
+import { type Clock, silentLogger } from '../../../base/ports.ts';
+import { Prng } from '../../../base/prng.ts';
+import { DEFAULT_LEASE } from '../../../base/topology.ts';
+import { LeaseService } from '../../../binlogsvr/lease-service.ts';
+import { MemoryDisk, MemoryLogStore } from '../../../binlogsvr/memory-store.ts';
+import type {
+  PeerHandler,
+  PeerHello,
+  PeerLink,
+  PeerMessage,
+  PeerTransport,
+} from '../../../binlogsvr/peer-transport.ts';
+import { Replica } from '../../../binlogsvr/replica.ts';
+import type { Applied } from '../../../binlogsvr/state-types.ts';
+import type { AppendValue } from '../../../binlogsvr/values.ts';
+
+const STEP_MS = 5;
+
+/** Time stands still until it is advanced. */
+class VirtualClock implements Clock {
+  #now = 1_000_000;
+  readonly #timers = new Set<{ at: number; fire: () => void }>();
+
+  now(): MonoMs {
+    return monoMs(this.#now);
+  }
+
+  wall(): number {
+    return this.#now + 1e12;
+  }
+
+  after(ms: number, fire: () => void): () => void {
+    const timer = { at: this.#now + ms, fire };
+    this.#timers.add(timer);
+    return () => this.#timers.delete(timer);
+  }
+
+  advance(ms: number): void {
+    this.#now += ms;
+    const due = [...this.#timers].filter((timer) => timer.at <= this.#now).sort((a, b) => a.at - b.at);
+    for (const timer of due) {
+      if (this.#timers.delete(timer)) timer.fire();
+    }
+  }
+}
+
+type Packet = Readonly<{ from: NodeId; to: NodeId; storeId: string; incarnation: number; message: PeerMessage }>;
+
+/** All messages of a cluster in one queue, delivered a step later in order. */
+class Network {
+  readonly handlers = new Map<NodeId, PeerHandler>();
+  readonly nodes: readonly NodeId[];
+  readonly #cut = new Set<string>();
+  #queue: Packet[] = [];
+  readonly refused: string[] = [];
+
+  constructor(nodes: readonly NodeId[]) {
+    this.nodes = nodes;
+  }
+
+  linked(a: NodeId, b: NodeId): boolean {
+    return this.handlers.has(a) && this.handlers.has(b) && !this.#cut.has(`${a}-${b}`) && !this.#cut.has(`${b}-${a}`);
+  }
+
+  transport(self: NodeId): PeerTransport {
+    return {
+      start: (handler) => {
+        this.handlers.set(self, handler);
+        for (const peer of this.nodes) if (peer !== self && this.linked(self, peer)) this.#connect(self, peer);
+      },
+      send: (to, message) => {
+        const hello = this.handlers.get(self)?.hello();
+        if (hello === undefined || !this.linked(self, to)) return;
+        this.#queue.push({ from: self, to, storeId: hello.storeId, incarnation: hello.incarnation, message });
+      },
+      announce: () => {
+        queueMicrotask(() => {
+          for (const peer of this.nodes) {
+            const hello = this.handlers.get(self)?.hello();
+            if (peer !== self && hello !== undefined && this.linked(self, peer)) {
+              this.handlers.get(peer)?.onPeerChanged(hello);
+            }
+          }
+        });
+      },
+      peers: () =>
+        this.nodes
+          .filter((node) => node !== self)
+          .map((node): PeerLink => {
+            const connected = this.linked(self, node);
+            return { node, connected, storeId: this.handlers.get(node)?.hello().storeId ?? '', reason: '' };
+          }),
+      close: async () => this.leave(self),
+    };
+  }
+
+  leave(node: NodeId): void {
+    if (!this.handlers.delete(node)) return;
+    for (const handler of this.handlers.values()) handler.onPeerDown(node);
+  }
+
+  cut(a: NodeId, b: NodeId): void {
+    this.#cut.add(`${a}-${b}`);
+    this.handlers.get(a)?.onPeerDown(b);
+    this.handlers.get(b)?.onPeerDown(a);
+  }
+
+  heal(): void {
+    const pairs = [...this.#cut].map((pair) => pair.split('-').map((n) => nodeId(Number(n))) as [NodeId, NodeId]);
+    this.#cut.clear();
+    for (const [a, b] of pairs) if (this.linked(a, b)) this.#connect(a, b);
+  }
+
+  deliver(): boolean {
+    const packets = this.#queue;
+    this.#queue = [];
+    for (const { from, to, storeId, incarnation, message } of packets) {
+      if (!this.linked(from, to) || this.handlers.get(from)?.hello().incarnation !== incarnation) continue;
+      this.handlers.get(to)?.onMessage(from, storeId, structuredClone(message));
+    }
+    return packets.length > 0;
+  }
+
+  #connect(a: NodeId, b: NodeId): void {
+    const left = this.handlers.get(a) as PeerHandler;
+    const right = this.handlers.get(b) as PeerHandler;
+    const hellos: [PeerHello, PeerHello] = [left.hello(), right.hello()];
+    for (const reason of [left.admit(hellos[1]), right.admit(hellos[0])]) {
+      if (reason !== null) {
+        this.refused.push(reason);
+        return;
+      }
+    }
+    queueMicrotask(() => {
+      if (!this.linked(a, b)) return;
+      left.onPeerUp(hellos[1]);
+      right.onPeerUp(hellos[0]);
+    });
+  }
+}
+
+/** A cluster of replicas on in-memory disks, network and clock. */
+export class World {
+  readonly clock = new VirtualClock();
+  readonly nodes: readonly NodeId[];
+  readonly network: Network;
+  readonly disks = new Map<NodeId, MemoryDisk>();
+  readonly replicas = new Map<NodeId, Replica>();
+  readonly fatal: unknown[] = [];
+  readonly #prng: Prng;
+  readonly #stores = new Map<NodeId, MemoryLogStore>();
+  #storeCount = 0;
+  #gno = 0;
+
+  constructor(size: number, seed: number) {
+    this.#prng = new Prng(seed);
+    this.nodes = Array.from({ length: size }, (_, i) => nodeId(i + 1));
+    this.network = new Network(this.nodes);
+  }
+
+  static async start(size = 3, seed = 1): Promise<World> {
+    const world = new World(size, seed);
+    for (const node of world.nodes) await world.boot(node);
+    await world.until('all vote', () => world.nodes.every((node) => world.at(node).mayVote));
+    return world;
+  }
+
+  at(node: number): Replica {
+    const replica = this.replicas.get(nodeId(node));
+    if (replica === undefined) throw new Error(`node ${node} is down`);
+    return replica;
+  }
+
+  lease(node: number): LeaseService {
+    return new LeaseService(this.at(node), nodeId(node));
+  }
+
+  async boot(n: number): Promise<Replica> {
+    const node = nodeId(n);
+    const disk = this.disks.get(node) ?? new MemoryDisk();
+    this.disks.set(node, disk);
+    this.#storeCount += 1;
+    const { store, report } = await MemoryLogStore.open({
+      disk,
+      cluster: 'test',
+      node,
+      storeId: `store-${this.#storeCount}`,
+      clockWall: () => this.clock.wall(),
+    });
+    this.#stores.set(node, store);
+    const replica = await Replica.open({
+      self: node,
+      nodes: this.nodes,
+      store,
+      report,
+      transport: this.network.transport(node),
+      clock: this.clock,
+      random: this.#prng,
+      log: silentLogger,
+      lease: DEFAULT_LEASE,
+      onFatal: (error) => this.fatal.push(error),
+    });
+    this.replicas.set(node, replica);
+    return replica;
+  }
+
+  /** Kill -9: nothing is saved, the replica's later words are not heard. */
+  kill(n: number): void {
+    const node = nodeId(n);
+    const replica = this.at(node);
+    this.network.leave(node);
+    this.disks.get(node)?.holder?.crash();
+    this.replicas.delete(node);
+    void replica.close().catch(() => {});
+  }
+
+  async shutDown(n: number): Promise<void> {
+    const node = nodeId(n);
+    const replica = this.at(node);
+    await replica.close();
+    this.network.leave(node);
+    await this.#stores.get(node)?.close();
+    this.replicas.delete(node);
+  }
+
+  async run(ms: number): Promise<void> {
+    for (let passed = 0; passed < ms; passed += STEP_MS) {
+      await this.#settle();
+      this.clock.advance(STEP_MS);
+    }
+    await this.#settle();
+  }
+
+  async until(what: string, holds: () => boolean, ms = 20_000): Promise<void> {
+    for (let passed = 0; passed < ms; passed += STEP_MS) {
+      if (holds()) return;
+      await this.run(STEP_MS);
+    }
+    if (!holds()) throw new Error(`not within ${ms} ms: ${what}`);
+  }
+
+  /** The outcome of `work`, while time goes on. */
+  async done<T>(work: Promise<T>, ms = 20_000): Promise<T> {
+    let settled = false;
+    const watched = work.finally(() => {
+      settled = true;
+    });
+    watched.catch(() => {});
+    await this.until('an operation ends', () => settled, ms);
+    return work;
+  }
+
+  /** Baseline by `node`, then its election: it is master, leader and holds the lease. */
+  async elect(node: number): Promise<number> {
+    const lease = this.lease(node);
+    if (this.at(node).state.baseline === null) {
+      const outcome = await this.done(lease.baseline('', 5000));
+      if (!outcome.accepted) throw new Error(`baseline: ${outcome.reason}`);
+    }
+    const { gtidSet, epoch } = this.at(node).state;
+    const outcome = await this.done(lease.stand(gtidSet.toString(), epoch, 5000));
+    if (!outcome.accepted) throw new Error(`stand: ${outcome.code} ${outcome.reason}`);
+    return outcome.epoch;
+  }
+
+  appendValue(node: number, bytes = 100): AppendValue {
+    const { epoch, appendSeq } = this.at(node).state;
+    return this.appendOf(epoch, appendSeq, bytes);
+  }
+
+  appendOf(epoch: AppendValue['epoch'], follows: number, bytes = 100): AppendValue {
+    this.#gno += 1;
+    return appendOf(epoch, follows, this.#gno, bytes);
+  }
+
+  async append(node: number, bytes = 100): Promise<Applied> {
+    return this.done(this.at(node).propose(this.appendValue(node, bytes), 'data', 5000));
+  }
+
+  allApplied(index: InstanceId | number): boolean {
+    return [...this.replicas.values()].every((replica) => replica.state.appliedIndex >= index);
+  }
+
+  async #settle(): Promise<void> {
+    for (let quiet = 0; quiet < 2; ) {
+      await nextTurn();
+      quiet = this.network.deliver() ? 0 : quiet + 1;
+    }
+  }
+}
+
+export const UUID = '3e11fa47-71ca-11e1-9e33-c80aa9429562';
+
+export function appendOf(epoch: AppendValue['epoch'], follows: number, gno: number, bytes = 100): AppendValue {
+  const events = Buffer.alloc(bytes, gno % 251);
+  const gtid = `${UUID}:${gno}`;
+  return {
+    kind: 'append',
+    epoch,
+    follows,
+    items: [{ kind: 'part', gtid, first: true, last: true, crc: crcOf(events), events }],
+  };
+}
+
+import { crc32 } from 'node:zlib';
+
+export function crcOf(events: Uint8Array): number {
+  return crc32(events);
+}
