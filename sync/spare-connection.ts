@@ -1,0 +1,123 @@
+import { delay } from '../base/async.ts';
+import { reasonOf } from '../base/errors.ts';
+import type { Clock, Logger } from '../base/ports.ts';
+import { SourceConnection } from './source-connection.ts';
+
+const LOGIN_TIMEOUT_MS = 1000;
+const RETRY_MS = 100;
+/** Well below mysqld's connect and wait timeouts, so that the spare is never found dead when it is needed. */
+const PING_MS = 10_000;
+
+/**
+ * Keeps one authenticated connection in reserve: while CREATE USER or GRANT waits for its ack nobody new can log in, the
+ * acker included, but a connection that is already there can start a dump and ack (protocol-findings 13).
+ */
+export class SpareConnection {
+  readonly #account: Readonly<{ user: string; password: string }>;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #onChange: () => void;
+  #socketPath = '';
+  #connection: SourceConnection | null = null;
+  #takers: ((connection: SourceConnection) => void)[] = [];
+  #stop = new AbortController();
+
+  constructor(
+    options: Readonly<{ user: string; password: string; clock: Clock; log: Logger }>,
+    onChange: () => void,
+  ) {
+    this.#account = { user: options.user, password: options.password };
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#onChange = onChange;
+  }
+
+  get ready(): boolean {
+    return this.#connection !== null;
+  }
+
+  /** Which mysqld to be connected to; '' = none. */
+  aim(socketPath: string): void {
+    if (socketPath === this.#socketPath) return;
+    this.#socketPath = socketPath;
+    this.#stop.abort();
+    this.#stop = new AbortController();
+    this.#connection?.destroy();
+    this.#connection = null;
+    if (socketPath !== '') void this.#keep(socketPath, this.#stop.signal);
+  }
+
+  /** The spare, as soon as there is one; a new one is made in its place. */
+  take(signal: AbortSignal): Promise<SourceConnection> {
+    return new Promise((resolve, reject) => {
+      const taker = (connection: SourceConnection): void => {
+        signal.removeEventListener('abort', onAbort);
+        resolve(connection);
+      };
+      const onAbort = (): void => {
+        this.#takers = this.#takers.filter((other) => other !== taker);
+        reject(signal.reason);
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      this.#takers.push(taker);
+      this.#serve();
+    });
+  }
+
+  close(): void {
+    this.aim('');
+  }
+
+  async #keep(socketPath: string, stop: AbortSignal): Promise<void> {
+    while (!stop.aborted) {
+      try {
+        const signal = AbortSignal.any([stop, AbortSignal.timeout(LOGIN_TIMEOUT_MS)]);
+        const connection = await SourceConnection.open({ socketPath, ...this.#account, signal });
+        if (stop.aborted) {
+          connection.destroy();
+          return;
+        }
+        this.#connection = connection;
+        const gone = new Promise<void>((resolve) => {
+          connection.onClose(() => resolve());
+          this.#taken = resolve;
+        });
+        this.#serve();
+        this.#onChange();
+        await this.#untilGone(connection, gone, stop);
+        if (this.#connection === connection) this.#connection = null;
+        this.#onChange();
+        if (!connection.alive) await delay(this.#clock, RETRY_MS, stop).catch(() => {});
+      } catch (error) {
+        this.#log.debug('spare connection failed', { reason: reasonOf(error) });
+        await delay(this.#clock, RETRY_MS, stop).catch(() => {});
+      }
+    }
+  }
+
+  #taken: () => void = () => {};
+
+  /** Until the connection is taken, dead, or no longer wanted; keeps it warm meanwhile. */
+  async #untilGone(connection: SourceConnection, gone: Promise<void>, stop: AbortSignal): Promise<void> {
+    let here = true;
+    const left = gone.then(() => {
+      here = false;
+    });
+    while (here && !stop.aborted) {
+      const round = new AbortController();
+      await Promise.race([left, delay(this.#clock, PING_MS, AbortSignal.any([stop, round.signal])).catch(() => {})]);
+      round.abort();
+      if (here && !stop.aborted) await connection.ping().catch(() => {});
+    }
+  }
+
+  #serve(): void {
+    const connection = this.#connection;
+    if (connection === null || !connection.alive) return;
+    const taker = this.#takers.shift();
+    if (taker === undefined) return;
+    this.#connection = null;
+    taker(connection);
+    this.#taken();
+  }
+}

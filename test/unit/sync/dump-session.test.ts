@@ -1,0 +1,22 @@
+import { expect, test } from 'vitest';
+import { PhxError } from '../../../base/errors.ts';
+import { encodeHeartbeat, encodeRotate } from '../../../mysql/binlog-event.ts';
+import { DumpSession } from '../../../sync/dump-session.ts';
+
+const packet = (event: Buffer): Buffer => Buffer.concat([Buffer.from([0, 0xef, 0]), event]);
+
+test('a heartbeat of a drained stream is acked once per position (protocol-findings 18)', () => {
+  const session = new DumpSession(null);
+  session.packet(packet(encodeRotate({ file: 'binlog.000007', position: 4, serverId: 1, crc: true })));
+  const beat = packet(encodeHeartbeat({ file: 'binlog.000007', logPos: 900, serverId: 1 }));
+  expect(session.packet(beat)).toEqual({ file: 'binlog.000007', position: 900 });
+  expect(session.packet(beat)).toBeNull();
+  const later = packet(encodeHeartbeat({ file: 'binlog.000007', logPos: 950, serverId: 1 }));
+  expect(session.packet(later)).toEqual({ file: 'binlog.000007', position: 950 });
+});
+
+test('ERR and EOF end the stream with their reason', () => {
+  const error = Buffer.concat([Buffer.from([0xff, 0xd4, 0x04]), Buffer.from('#HY000no such file')]);
+  expect(() => new DumpSession(null).packet(error)).toThrow(/no such file/);
+  expect(() => new DumpSession(null).packet(Buffer.from([0xfe, 0, 0, 0, 0]))).toThrow(PhxError);
+});
