@@ -1,0 +1,485 @@
+import { INTERNAL_ACCOUNTS, internalPassword } from '../base/accounts.ts';
+import { delay } from '../base/async.ts';
+import type { MonoMs } from '../base/brands.ts';
+import { PhxError, reasonOf } from '../base/errors.ts';
+import { InvariantError, unreachable } from '../base/invariant.ts';
+import type { AgentReport, AgentRole } from '../proto/binlogsvr-types.ts';
+import { type AgentContext, type AgentOptions, Doubt, type Exposure, NotYet, Unfit } from './context.ts';
+import { type Action, decide, type Observation, syncAttached } from './decide.ts';
+import { demote } from './demotion.ts';
+import { DiskProbe } from './disk-probe.ts';
+import { LeaseKeeper } from './lease-keeper.ts';
+import { MysqldAdmin } from './mysqld-admin.ts';
+import { describeExit, type MysqldExit } from './mysqld-host.ts';
+import { runsWith } from './mysqld-process.ts';
+import { MysqldWatch } from './mysqld-watch.ts';
+import { nodePaths } from './node-paths.ts';
+import { readOpenedMark } from './opened-mark.ts';
+import { GivenUp, openForWrites, promote } from './promotion.ts';
+import { recover, settle } from './recovery.ts';
+import { move } from './roles.ts';
+import { stopMysqld } from './shutdown.ts';
+import { SuspendDetector } from './suspend-detector.ts';
+import { Timeline } from './timeline.ts';
+import { ViewKeeper } from './view-keeper.ts';
+
+const TICK_MS = 100;
+/** After an action its effect is on its way to the view: asking again at once would only repeat it. */
+const SETTLE_MS = 10;
+/** Between attempts of something that failed; doubles up to the second. */
+const RETRY_MS = 250;
+const RETRY_MS_MAX = 5_000;
+/** Candidates wait a random part of this, so that they rarely collide. */
+const STAND_JITTER_MS = 100;
+const RPC_MS_MAX = 5_000;
+const DISK_PROBE_MS = 250;
+const STOP_ACTION_MS_MAX = 15_000;
+
+export type Agent = Readonly<{
+  /** The last report, for tests and logs. */
+  report(): AgentReport;
+  /** SIGTERM: mysqld is brought down in order, the epoch given back. */
+  shutdown(): Promise<void>;
+  /** The agent alone ends; mysqld runs on and is adopted by the next one. */
+  abandon(): Promise<void>;
+}>;
+
+/**
+ * Owns the node's mysqld.
+ *
+ *      views (subscription, reports) ─┐                                  ┌─► recovery, settle   (recovery.ts)
+ *      probes (mysqld-watch) ─────────┼─► observe ─► decide ─► perform ──┼─► stand, fence, release, baseline (RPC)
+ *      exits (mysqld-host) ───────────┘      ▲     (pure)    one at a    ├─► promotion, demotion
+ *                                            └─────────────── time ──────┘
+ *      beside it: the lease keeper renews while this node is master, the view keeper reports
+ */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const runner = new AgentRunner(options);
+  await runner.adopt();
+  runner.start();
+  return runner;
+}
+
+class AgentRunner implements Agent {
+  readonly #options: AgentOptions;
+  readonly #context: AgentContext;
+  readonly #keeper: LeaseKeeper;
+  readonly #disk: DiskProbe;
+  readonly #suspend: SuspendDetector;
+  readonly #incarnation: number;
+  readonly #index: number;
+  #role: AgentRole = 'stopped';
+  #reason = 'starts';
+  #exposure: Exposure = { servingWrites: false, attachEpoch: 0 };
+  #failure = '';
+  #masterEpoch = 0;
+  #stoodUpon = -1;
+  #attachedAt: MonoMs;
+  #emptyLogSince: MonoMs | null = null;
+  #gtidExecuted = '';
+  /** Nothing is reported about a mysqld that outlived the last agent before it is known what it is. */
+  #adopting = false;
+  #stopping = false;
+  #running: Promise<void> = Promise.resolve();
+  #action = new AbortController();
+  #wake: () => void = () => {};
+  #awake = false;
+  #failures = 0;
+  #cancelDisk: () => void = () => {};
+  #stopExits: () => void = () => {};
+
+  constructor(options: AgentOptions) {
+    const { clock, log, client, lease, host } = options;
+    this.#options = options;
+    const paths = nodePaths(options.dataDir);
+    const login = {
+      socket: paths.socket,
+      user: INTERNAL_ACCOUNTS.agent,
+      password: internalPassword(options.security.clusterSecret, 'agent'),
+    };
+    const admin = new MysqldAdmin(login, clock);
+    const watch = new MysqldWatch({ admin, clock, log, changed: () => this.#rouse() });
+    const views = new ViewKeeper({
+      client,
+      clock,
+      log,
+      report: () => (this.#adopting ? null : this.report()),
+      changed: (turn) => this.#onView(turn),
+    });
+    this.#context = {
+      options,
+      paths,
+      host,
+      admin,
+      watch,
+      views,
+      timeline: new Timeline(clock, log),
+      clock,
+      log,
+      role: () => this.#role,
+      stopping: () => this.#stopping,
+      become: (role, reason) => this.#become(role, reason),
+      say: (reason) => this.#say(reason),
+      expose: (exposure) => this.#expose(exposure),
+    };
+    this.#disk = new DiskProbe(paths.diskProbe, clock);
+    this.#suspend = new SuspendDetector(clock);
+    this.#keeper = new LeaseKeeper({
+      client,
+      clock,
+      log,
+      lease,
+      health: () => ({
+        silentMs: watch.silentMs,
+        diskMs: this.#disk.okAgeMs,
+        diskError: this.#disk.error,
+        waiting: (watch.probe?.semiSync.waiting ?? 0) > 0,
+        stuckMs: watch.stuckMs(views.view?.appendSeq ?? 0),
+        quorum: views.view?.quorum ?? false,
+      }),
+      lost: (epoch, reason) => this.#onLost(epoch, reason),
+    });
+    this.#incarnation = clock.wall();
+    this.#index = Math.max(
+      0,
+      options.nodes.findIndex(({ id }) => id === options.self.id),
+    );
+    this.#attachedAt = clock.now();
+    this.#stopExits = host.onExit((exit) => this.#onExit(exit));
+  }
+
+  /** What runs already is watched; whether it may stay is decided like everything else. */
+  async adopt(): Promise<void> {
+    const { host, watch, paths, log } = this.#context;
+    const found = host.current();
+    if (found === null) return;
+    const ours = await runsWith(found.pid, paths.myCnf);
+    const openedFor = ours ? await readOpenedMark(paths.openedMark, found.pid) : 0;
+    if (host.current()?.pid !== found.pid) return; // it ended while we looked
+    log.info('found a running mysqld', { mysqld: found.pid, ours, openedFor });
+    watch.begin(found.pid, openedFor);
+    if (ours) this.#adopting = true;
+    else watch.condemn();
+  }
+
+  start(): void {
+    this.#context.views.start();
+    this.#running = this.#run();
+  }
+
+  report(): AgentReport {
+    const { watch, paths } = this.#context;
+    const { probe, channel } = watch;
+    this.#gtidExecuted = probe?.gtidExecuted ?? this.#gtidExecuted;
+    const applying = channel?.applier ?? false;
+    return {
+      role: this.#role,
+      reason: this.#reason,
+      gtidExecuted: this.#gtidExecuted,
+      servingReads: this.#role === 'replica' && applying && probe !== null && !probe.offlineMode,
+      servingWrites: this.#role === 'master' && this.#exposure.servingWrites,
+      epoch: this.#masterEpoch,
+      attachEpoch: this.#exposure.attachEpoch,
+      mysqlSocket: paths.socket,
+      mysqldPid: watch.pid ?? 0,
+      ioRunning: channel?.receiver === 'ON',
+      sqlRunning: applying,
+      pinned: probe?.pinned ?? '',
+      incarnation: this.#incarnation,
+    };
+  }
+
+  async shutdown(): Promise<void> {
+    const { log } = this.#context;
+    if (this.#stopping) return await this.#running;
+    const epoch = this.#role === 'master' || this.#role === 'promoting' ? this.#masterEpoch : 0;
+    log.info('stopping', { role: this.#role, epoch });
+    await this.#endLoop();
+    this.#running = (async () => {
+      try {
+        await stopMysqld(this.#context, this.#role === 'master' || this.#role === 'promoting' ? epoch : 0);
+        this.#become('stopped', 'stopped by the operator');
+        await this.#expose({ servingWrites: false, attachEpoch: 0 });
+      } finally {
+        this.#close();
+      }
+    })();
+    await this.#running;
+  }
+
+  async abandon(): Promise<void> {
+    await this.#endLoop();
+    this.#close();
+  }
+
+  async #endLoop(): Promise<void> {
+    this.#stopping = true;
+    this.#action.abort();
+    this.#rouse();
+    // An action that hangs on mysqld ends by its own deadlines; one that starts mysqld may take as long as that takes.
+    const timer = new AbortController();
+    await Promise.race([this.#running, delay(this.#options.clock, STOP_ACTION_MS_MAX, timer.signal).catch(() => {})]);
+    timer.abort();
+  }
+
+  #close(): void {
+    this.#keeper.drop();
+    this.#cancelDisk();
+    this.#stopExits();
+    this.#context.watch.close();
+    this.#context.views.close();
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopping) {
+      const action = decide(this.#observe());
+      if (action.do === 'wait') {
+        this.#say(action.reason);
+        await this.#sleep(TICK_MS);
+        continue;
+      }
+      this.#adopting = false;
+      this.#action = new AbortController();
+      try {
+        await this.#perform(action);
+        this.#failures = 0;
+        await this.#sleep(SETTLE_MS);
+      } catch (error) {
+        if (error instanceof InvariantError) throw error;
+        await this.#onFailure(action, error);
+      }
+    }
+  }
+
+  #observe(): Observation {
+    const { views, watch, clock } = this.#context;
+    const { view } = views;
+    const now = clock.now();
+    const mysqld = watch.facts(view?.gtidSet ?? null, views.asOf);
+    watch.tune({
+      channel: this.#role === 'replica' || this.#role === 'recovering',
+      logins: this.#role === 'master' && !syncAttached(view, this.#masterEpoch),
+      hurried: this.#role === 'promoting' || (this.#role === 'replica' && view !== null && view.baseline && !view.open),
+    });
+    if (view !== null && !view.baseline && this.#role === 'replica') this.#emptyLogSince ??= now;
+    else this.#emptyLogSince = null;
+    return {
+      self: this.#options.self.id,
+      role: this.#role,
+      view,
+      mysqld,
+      stoodUpon: this.#stoodUpon,
+      masterEpoch: this.#masterEpoch,
+      unhealthy: this.#keeper.unhealthy,
+      suspended: this.#suspend.look(),
+      failure: this.#failure,
+      attachedMs: now - this.#attachedAt,
+      emptyLogMs: this.#emptyLogSince === null ? 0 : now - this.#emptyLogSince,
+      index: this.#index,
+      lease: this.#options.lease,
+    };
+  }
+
+  async #perform(action: Exclude<Action, { do: 'wait' }>): Promise<void> {
+    const context = this.#context;
+    const { client, log } = this.#options;
+    log.debug('acts', action);
+    switch (action.do) {
+      case 'recover':
+        log.warn('recovering', { role: this.#role, reason: action.reason });
+        this.#leave();
+        return await recover(context, action.reason, action.suspects);
+      case 'settle':
+        await settle(context, action.reason);
+        this.#attachedAt = context.clock.now();
+        return;
+      case 'baseline':
+        return this.#check('found the cluster', await client.baseline('', RPC_MS_MAX));
+      case 'fence':
+        context.timeline.mark('lease over');
+        log.info('fencing', { epoch: action.epoch, reason: action.reason });
+        return this.#check('fence', await client.fence(action.epoch, false, RPC_MS_MAX));
+      case 'release':
+        log.info('releasing', { epoch: action.epoch, reason: action.reason });
+        return this.#check('release', await client.fence(action.epoch, true, RPC_MS_MAX));
+      case 'stand':
+        return await this.#stand(action.epoch);
+      case 'promote':
+        this.#enter(action.epoch);
+        context.timeline.mark('elected');
+        this.#become('promoting', `elected for epoch ${action.epoch}`);
+        return await promote(context, action.epoch, action.gtidSet, this.#action.signal);
+      case 'resume':
+        this.#enter(action.epoch);
+        log.info('goes on as master', { epoch: action.epoch, mysqld: context.watch.pid });
+        if (context.watch.probe?.offlineMode === true) this.#say('finishes the promotion of the last agent');
+        this.#become('master', `master of epoch ${action.epoch}`);
+        await this.#expose({ attachEpoch: action.epoch });
+        return await openForWrites(context, action.epoch, this.#action.signal);
+      case 'demote':
+        this.#suspend.forget();
+        await demote(context, action.epoch, action.release, action.reason);
+        this.#leave();
+        return;
+      case 'fail':
+        throw new Unfit(action.reason);
+      default:
+        return unreachable(action);
+    }
+  }
+
+  async #stand(epoch: number): Promise<void> {
+    const { clock, log, timeline, watch } = this.#context;
+    timeline.mark('no master');
+    await delay(clock, this.#options.random.below(STAND_JITTER_MS), this.#action.signal).catch(() => {});
+    const now = decide(this.#observe());
+    if (now.do !== 'stand' || now.epoch !== epoch || this.#stopping) return; // somebody was faster
+    this.#stoodUpon = epoch;
+    timeline.mark('stands');
+    log.info('stands for election', { basedOnEpoch: epoch, mysqld: watch.pid });
+    const outcome = await this.#options.client.stand(now.gtidExecuted, epoch, RPC_MS_MAX);
+    if (!outcome.accepted) this.#stoodUpon = -1;
+    this.#check('stand', outcome);
+    await this.#context.views.push();
+  }
+
+  /** A refusal is an answer of the log, not a failure: the view will show why. */
+  #check(what: string, outcome: Readonly<{ accepted: boolean; code: string; reason: string }>): void {
+    if (outcome.accepted) return;
+    this.#context.log.info(`${what} refused`, { code: outcome.code, reason: outcome.reason });
+    if (outcome.code !== 'WRONG_EPOCH' && outcome.code !== 'NOT_EXECUTED')
+      throw new NotYet(`${what}: ${outcome.reason}`);
+  }
+
+  /** The lease is this node's from now on. */
+  #enter(epoch: number): void {
+    this.#masterEpoch = epoch;
+    this.#disk.restart();
+    this.#probeDisk();
+    this.#keeper.hold(epoch);
+  }
+
+  /** It is not any more. */
+  #leave(): void {
+    this.#keeper.drop();
+    this.#cancelDisk();
+    this.#masterEpoch = 0;
+    this.#stoodUpon = -1;
+  }
+
+  #probeDisk(): void {
+    this.#cancelDisk();
+    this.#disk.begin();
+    this.#cancelDisk = this.#options.clock.after(DISK_PROBE_MS, () => this.#probeDisk());
+  }
+
+  async #onFailure(action: Action, error: unknown): Promise<void> {
+    const { watch, log, admin } = this.#context;
+    if (this.#stopping) return;
+    const reason = reasonOf(error);
+    if (error instanceof NotYet || error instanceof GivenUp) log.info(`${action.do}: not yet`, { reason });
+    else log.warn(`${action.do} failed`, { reason, ...(error instanceof PhxError ? { code: error.code } : {}) });
+    if (error instanceof Doubt) {
+      watch.condemn();
+      return; // killed in the next turn, without waiting
+    }
+    if (error instanceof GivenUp) {
+      this.#leave();
+      this.#become('recovering', `gave up its epoch: ${reason}`);
+      await this.#expose({ servingWrites: false, attachEpoch: 0 });
+    } else if (error instanceof Unfit) {
+      this.#failure = reason;
+      this.#leave();
+      this.#become('failed', reason);
+      void this.#expose({ servingWrites: false, attachEpoch: 0 });
+      if (watch.pid !== null) {
+        await admin.work(['SET GLOBAL offline_mode = ON'], RPC_MS_MAX).catch((failure: unknown) => {
+          log.warn('cannot take mysqld offline', { reason: reasonOf(failure) });
+        });
+      }
+    } else if (action.do === 'settle' && error instanceof PhxError && error.code === 'TIMEOUT') {
+      watch.condemn();
+    }
+    this.#say(reason);
+    const pauseMs = Math.min(
+      RETRY_MS * 2 ** Math.min(this.#failures, 8),
+      action.do === 'recover' ? RETRY_MS_MAX : RETRY_MS * 4,
+    );
+    this.#failures += 1;
+    await this.#sleep(pauseMs);
+  }
+
+  #become(role: AgentRole, reason: string): void {
+    const before = this.#role;
+    this.#role = move(before, role);
+    this.#reason = reason;
+    if (before !== role) {
+      this.#context.log.info('role', { from: before, to: role, reason });
+      void this.#context.views.push();
+    }
+  }
+
+  #say(reason: string): void {
+    if (reason === this.#reason) return;
+    this.#reason = reason;
+    this.#context.log.debug('waits', { role: this.#role, reason });
+  }
+
+  #expose(exposure: Partial<Exposure>): Promise<void> {
+    const next = { ...this.#exposure, ...exposure };
+    if (next.servingWrites === this.#exposure.servingWrites && next.attachEpoch === this.#exposure.attachEpoch) {
+      return Promise.resolve();
+    }
+    this.#exposure = next;
+    return this.#context.views.push();
+  }
+
+  #onView(turn: boolean): void {
+    const { view } = this.#context.views;
+    const held = this.#masterEpoch;
+    const stillOurs = view === null || (view.open && view.epoch === held && view.master === this.#options.self.id);
+    if (held > 0 && !stillOurs && view !== null && view.epoch >= held) this.#action.abort();
+    if (!turn) return;
+    if (view?.baseline && !view.open && this.#role === 'replica') this.#context.timeline.mark('no master');
+    else if (view?.open && view.master !== this.#options.self.id) this.#context.timeline.reset();
+    this.#rouse();
+  }
+
+  #onLost(epoch: number, reason: string): void {
+    this.#context.log.warn('lease lost', { epoch, reason });
+    this.#keeper.drop();
+    void this.#context.views.push();
+  }
+
+  #onExit(exit: MysqldExit): void {
+    const { watch, timeline, log } = this.#context;
+    if (watch.pid !== exit.pid) return;
+    log.warn('mysqld is gone', { mysqld: exit.pid, how: describeExit(exit), role: this.#role });
+    if (this.#role === 'master' || this.#role === 'promoting') timeline.mark('mysqld gone');
+    watch.end();
+    this.#keeper.drop();
+    this.#stoodUpon = -1;
+    this.#action.abort();
+    this.#rouse();
+  }
+
+  #rouse(): void {
+    this.#awake = true;
+    this.#wake();
+  }
+
+  /** Until `ms` have passed or something happened since the last sleep began. */
+  async #sleep(ms: number): Promise<void> {
+    if (!this.#awake) {
+      await new Promise<void>((resolve) => {
+        const cancel = this.#options.clock.after(ms, resolve);
+        this.#wake = () => {
+          cancel();
+          resolve();
+        };
+      });
+    }
+    this.#awake = false;
+    this.#wake = () => {};
+  }
+}

@@ -1,0 +1,77 @@
+import type { MysqlInstall } from '../base/mysql-install.ts';
+import type { Clock, Logger, Random } from '../base/ports.ts';
+import type { LeaseTimes, NodeAddress, Security } from '../base/topology.ts';
+import type { AgentRole, BinlogsvrClient } from '../proto/binlogsvr-types.ts';
+import type { UserSettings } from './my-cnf.ts';
+import type { MysqldAdmin } from './mysqld-admin.ts';
+import type { MysqldHost } from './mysqld-host.ts';
+import type { MysqldWatch } from './mysqld-watch.ts';
+import type { NodePaths } from './node-paths.ts';
+import type { Timeline } from './timeline.ts';
+import type { ViewKeeper } from './view-keeper.ts';
+
+export type AgentOptions = Readonly<{
+  self: NodeAddress;
+  nodes: readonly NodeAddress[];
+  /** This node's directory: mysql/, run/, log/ and cut/ in it are the agent's. */
+  dataDir: string;
+  /** Copies of a fresh datadir, shared by the nodes of one machine; null = none. */
+  templateDir: string | null;
+  mysqlInstall: MysqlInstall;
+  client: BinlogsvrClient;
+  host: MysqldHost;
+  security: Security;
+  lease: LeaseTimes;
+  /** Holds the password root@'%' gets on the first master of a cluster. */
+  rootPasswordFile: string;
+  userMysqldSettings: UserSettings;
+  clock: Clock;
+  random: Random;
+  log: Logger;
+}>;
+
+/** What the outside may do with this node's mysqld; goes into every report. */
+export type Exposure = Readonly<{
+  servingWrites: boolean;
+  /** Epoch sync must be attached for, 0 = none. */
+  attachEpoch: number;
+}>;
+
+/** What the parts of the agent share. Only agent.ts makes one. */
+export type AgentContext = Readonly<{
+  options: AgentOptions;
+  paths: NodePaths;
+  host: MysqldHost;
+  admin: MysqldAdmin;
+  watch: MysqldWatch;
+  views: ViewKeeper;
+  timeline: Timeline;
+  clock: Clock;
+  log: Logger;
+  role(): AgentRole;
+  /** The node is being stopped: nothing may be started any more. */
+  stopping(): boolean;
+  become(role: AgentRole, reason: string): void;
+  /** The reason shown in status. */
+  say(reason: string): void;
+  /** Takes effect with the report it starts; the promise is that report's end. */
+  expose(exposure: Partial<Exposure>): Promise<void>;
+}>;
+
+/** A step cannot be done yet, for the reason in its message; the agent asks again in a moment. */
+export class NotYet extends Error {
+  override readonly name = 'NotYet';
+}
+
+/** mysqld cannot be trusted to do what was asked: only SIGKILL and recovery are left. */
+export class Doubt extends Error {
+  override readonly name = 'Doubt';
+  constructor(reason: string, cause?: unknown) {
+    super(reason, cause === undefined ? undefined : { cause });
+  }
+}
+
+/** This node cannot serve until a person (or a re-provisioning) has acted. */
+export class Unfit extends Error {
+  override readonly name = 'Unfit';
+}

@@ -1,0 +1,277 @@
+import { unreachable } from '../base/invariant.ts';
+import type { LeaseTimes } from '../base/topology.ts';
+import type { AgentRole, View } from '../proto/binlogsvr-types.ts';
+import type { Channel, Probe } from './mysqld-admin.ts';
+
+/**
+ * What to do next, decided without doing it: `decide(observation)` is a pure function of what is known about the log
+ * (binlogsvr's view), about the local mysqld (probes, exits) and of the role table in roles.ts. agent.ts performs the
+ * answer and asks again. An answer that does nothing carries the reason in words; status shows it.
+ */
+
+/** A mysqld that has not answered for this long is killed: as a replica it has no lease that would run out first. */
+export const SILENT_MS_MAX = 10_000;
+/** New logins blocked and commits waiting for this long while sync is away: the ACL lock of protocol-findings 13. */
+export const LOGIN_BLOCKED_MS_MAX = 1_000;
+/** A stopped applier or receiver is attached again at most this often. */
+export const REATTACH_MS = 5_000;
+/** Each node waits its index times this before it proposes the first value of an empty log. */
+export const BASELINE_STAGGER_MS = 200;
+/** An older probe says nothing about now: it may not carry a decision to stand. */
+export const PROBE_AGE_MS_MAX = 1_000;
+
+/** How the GTIDs mysqld has executed stand to those in the local store. */
+export type Relation = 'equal' | 'behind' | 'extra' | 'unknown';
+
+export type MysqldFacts =
+  | Readonly<{ state: 'none' }>
+  | Readonly<{
+      state: 'running';
+      pid: number;
+      /** Killing it has begun: it is never trusted again, whatever it answers. */
+      condemned: boolean;
+      /** The last answer of this very process. */
+      probe: Probe | null;
+      channel: Channel | null;
+      /** Milliseconds since the last answer (since the start, if there was none). */
+      silentMs: number;
+      relation: Relation;
+      /** The GTIDs behind `relation: 'extra'`, else ''. */
+      extra: string;
+      /** The store's set was asked for after the probe: what looks extra is extra (a view may lag behind a probe). */
+      judged: boolean;
+      /** How long commits have been waiting for an ack, without a pause. */
+      waitingMs: number;
+      /** How long new logins have been failing while the open connections answer. */
+      loginBlockedMs: number;
+      /** Epoch this process was opened for writes in, by the mark on disk; 0 = none. */
+      openedFor: number;
+    }>;
+
+export type Observation = Readonly<{
+  self: number;
+  role: AgentRole;
+  /** What binlogsvr last said; null while it does not answer. */
+  view: View | null;
+  mysqld: MysqldFacts;
+  /** The epoch this incarnation last stood upon with the mysqld that runs now; a win is `stoodUpon + 1`. -1 = it did not. */
+  stoodUpon: number;
+  /** The epoch mysqld is open in (role master) or being opened for. */
+  masterEpoch: number;
+  /** Why the lease is not being renewed and since when, by the lease keeper; null while all is well. */
+  unhealthy: Readonly<{ reason: string; sinceMs: number }> | null;
+  /** The machine was suspended since the last look: a lease held before is over. */
+  suspended: boolean;
+  /** Why role failed. */
+  failure: string;
+  /** Milliseconds since the channel was last attached, and since there was a log without a first value. */
+  attachedMs: number;
+  emptyLogMs: number;
+  /** This node's place among the configured ones, from 0. */
+  index: number;
+  lease: LeaseTimes;
+}>;
+
+export type Action =
+  /** Nothing to do but wait; mysqld stays as it is. */
+  | Readonly<{ do: 'wait'; reason: string }>
+  /** Kill and reap whatever runs, release an own open epoch, cut the binlog, start mysqld. */
+  | Readonly<{ do: 'recover'; reason: string; suspects: boolean }>
+  /** mysqld runs, freshly recovered or adopted: compare it with the store and attach it as a replica. */
+  | Readonly<{ do: 'settle'; reason: string }>
+  | Readonly<{ do: 'baseline' }>
+  | Readonly<{ do: 'fence'; epoch: number; reason: string }>
+  | Readonly<{ do: 'stand'; epoch: number; gtidExecuted: string }>
+  | Readonly<{ do: 'promote'; epoch: number; gtidSet: string }>
+  /** Say of an own epoch that nobody will write in it. */
+  | Readonly<{ do: 'release'; epoch: number; reason: string }>
+  /** The adopted mysqld goes on as the master it still is. */
+  | Readonly<{ do: 'resume'; epoch: number }>
+  /** Leave the master's role: soft if nothing waits, else by SIGKILL. `release` closes the epoch on the way. */
+  | Readonly<{ do: 'demote'; epoch: number; release: boolean; reason: string }>
+  | Readonly<{ do: 'fail'; reason: string }>;
+
+const wait = (reason: string): Action => ({ do: 'wait', reason });
+const kill = (reason: string, suspects = false): Action => ({ do: 'recover', reason, suspects });
+
+export function decide(o: Observation): Action {
+  switch (o.role) {
+    case 'stopped':
+      return decideAdoption(o);
+    case 'recovering':
+      if (o.mysqld.state === 'none' || o.mysqld.condemned) return kill('mysqld does not run');
+      return decideSettle(o, o.mysqld);
+    case 'replica':
+      return decideReplica(o);
+    case 'promoting':
+      return kill('the promotion was broken off');
+    case 'demoting':
+      return kill('the demotion was broken off');
+    case 'master':
+      return decideMaster(o);
+    case 'failed':
+      return decideFailed(o);
+    default:
+      return unreachable(o.role);
+  }
+}
+
+type Running = Extract<MysqldFacts, { state: 'running' }>;
+
+const ownsOpenEpoch = (o: Observation): boolean => o.view?.open === true && o.view.master === o.self;
+
+/** The agent began: a mysqld that outlived the last one is adopted without a restart, if it is what it should be. */
+function decideAdoption(o: Observation): Action {
+  const { mysqld, view } = o;
+  if (mysqld.state === 'none' || mysqld.condemned) return kill('mysqld does not run');
+  if (mysqld.probe === null) {
+    if (mysqld.silentMs > SILENT_MS_MAX)
+      return kill(`the adopted mysqld has not answered for ${seconds(mysqld.silentMs)}`);
+    return wait('asks the mysqld that outlived the last agent');
+  }
+  if (mysqld.probe.superReadOnly) return decideSettle(o, mysqld);
+  if (view === null)
+    return wait('adopted a mysqld that is open for writes; waits for binlogsvr to say whether it may be');
+  if (mysqld.probe.pinned !== '') return kill(`the adopted mysqld has changed settings: ${mysqld.probe.pinned}`);
+  if (ownsOpenEpoch(o) && mysqld.openedFor === view.epoch && !o.suspended) return { do: 'resume', epoch: view.epoch };
+  return kill(
+    `the adopted mysqld is open for writes of epoch ${mysqld.openedFor}, the log is at ${describe(view)}`,
+    true,
+  );
+}
+
+/** Recovered or adopted, read-only: may it become a replica? */
+function decideSettle(o: Observation, mysqld: Running): Action {
+  if (mysqld.probe === null) {
+    if (mysqld.silentMs > SILENT_MS_MAX) return kill(`mysqld has not answered for ${seconds(mysqld.silentMs)}`);
+    return wait('mysqld does not answer yet');
+  }
+  if (!mysqld.probe.superReadOnly) return kill('mysqld is open for writes and not the master');
+  if (mysqld.waitingMs > 0) return kill('commits wait for an ack on a mysqld that is not the master', true);
+  if (mysqld.probe.pinned !== '') return kill(`mysqld has changed settings: ${mysqld.probe.pinned}`);
+  return { do: 'settle', reason: 'compares mysqld with the store' };
+}
+
+function decideReplica(o: Observation): Action {
+  const { mysqld, view } = o;
+  const trouble = troubleOfReplica(o);
+  if (trouble !== null) return trouble;
+  if (mysqld.state === 'none' || mysqld.probe === null || view === null) return wait('binlogsvr does not answer');
+
+  // An epoch of its own that this mysqld was not elected with (the agent or mysqld died since, or the election was
+  // chosen late) is given up at once: nobody else may stand before its lease is over (protocol-findings 29).
+  if (ownsOpenEpoch(o)) {
+    if (o.stoodUpon !== view.epoch - 1) {
+      return { do: 'release', epoch: view.epoch, reason: `this mysqld did not stand for epoch ${view.epoch}` };
+    }
+    if (o.suspended) return { do: 'release', epoch: view.epoch, reason: 'the machine was suspended' };
+    return { do: 'promote', epoch: view.epoch, gtidSet: view.gtidSet };
+  }
+  if (!view.baseline) return decideBaseline(o, mysqld.probe, view);
+
+  const obstacle = electable(o, mysqld, view);
+  if (view.open) {
+    if (!view.takeoverDue) return wait(`follows node ${view.master}, master of epoch ${view.epoch}`);
+    if (obstacle !== null) return wait(`the lease of node ${view.master} is over; ${obstacle}`);
+    return { do: 'fence', epoch: view.epoch, reason: `the lease of node ${view.master} is over` };
+  }
+  if (obstacle !== null) return wait(`no master; ${obstacle}`);
+  if (mysqld.relation !== 'equal') return wait('no master; executes what the log holds before it stands');
+  return { do: 'stand', epoch: view.epoch, gtidExecuted: mysqld.probe.gtidExecuted };
+}
+
+/** What makes a replica's mysqld unfit to go on as it is. */
+function troubleOfReplica(o: Observation): Action | null {
+  const { mysqld } = o;
+  if (mysqld.state === 'none' || mysqld.condemned) return kill('mysqld ended');
+  if (mysqld.silentMs > SILENT_MS_MAX) return kill(`mysqld has not answered for ${seconds(mysqld.silentMs)}`);
+  const probe = mysqld.probe;
+  if (probe === null) return null;
+  // Appliers, STOP REPLICA and KILL hang behind such a waiter; nothing of it was committed (protocol-findings 14). The
+  // cut needs the store, so without binlogsvr mysqld is left to its readers for now.
+  if (mysqld.waitingMs > 0 && o.view !== null) {
+    return kill('a statement on this replica wrote to its binlog and waits for an ack nobody sends', true);
+  }
+  if (!probe.superReadOnly) return kill('super_read_only was switched off on a replica', true);
+  if (probe.pinned !== '') return kill(`pinned settings were changed: ${probe.pinned}`);
+  if (mysqld.relation === 'extra' && mysqld.judged) {
+    return { do: 'fail', reason: `mysqld has executed transactions that are not in the log: ${mysqld.extra}` };
+  }
+  const channel = mysqld.channel;
+  if (
+    channel !== null &&
+    !(channel.receiver !== 'OFF' && channel.applier) &&
+    o.attachedMs > REATTACH_MS &&
+    o.view !== null
+  ) {
+    const why = channel.error === '' ? '' : `: ${channel.error}`;
+    return { do: 'settle', reason: `replication stopped${why}; attaches again` };
+  }
+  return null;
+}
+
+function decideBaseline(o: Observation, probe: Probe, view: View): Action {
+  if (!view.voting) return wait(`the log is empty; ${view.votingReason}`);
+  if (probe.gtidExecuted !== '') {
+    return wait('the log is empty but this mysqld holds transactions: only an empty one can found a cluster');
+  }
+  const turn = o.index * BASELINE_STAGGER_MS;
+  if (o.emptyLogMs < turn) return wait('the log is empty; leaves its first value to a node listed earlier');
+  return { do: 'baseline' };
+}
+
+/** Why this node may not stand now, or null. */
+function electable(o: Observation, mysqld: Running, view: View): string | null {
+  if (!view.voting) return view.votingReason === '' ? 'this store does not vote' : view.votingReason;
+  if (!view.quorum) return 'waits for a majority of nodes';
+  if (mysqld.silentMs > PROBE_AGE_MS_MAX) return `mysqld has not answered for ${seconds(mysqld.silentMs)}`;
+  if (mysqld.waitingMs > 0) return 'commits wait on the local mysqld';
+  if (o.suspended) return 'the machine was suspended a moment ago';
+  return null;
+}
+
+function decideMaster(o: Observation): Action {
+  const { mysqld, view, masterEpoch: epoch } = o;
+  if (mysqld.state === 'none' || mysqld.condemned) return kill('mysqld of the master ended');
+  if (view !== null && !(ownsOpenEpoch(o) && view.epoch === epoch)) {
+    return { do: 'demote', epoch, release: false, reason: `epoch ${epoch} is over: ${describe(view)}` };
+  }
+  const probe = mysqld.probe;
+  if (probe !== null && probe.pinned !== '') return kill(`pinned settings were changed: ${probe.pinned}`, true);
+  if (mysqld.relation === 'extra' && mysqld.judged) {
+    return kill(`mysqld has executed transactions that are not in the log: ${mysqld.extra}`);
+  }
+  if (mysqld.silentMs > o.lease.leaseMs) return kill(`mysqld has not answered for ${seconds(mysqld.silentMs)}`);
+  if (o.unhealthy !== null && o.unhealthy.sinceMs > o.lease.leaseMs) return kill(o.unhealthy.reason, true);
+  if (
+    mysqld.loginBlockedMs > LOGIN_BLOCKED_MS_MAX &&
+    mysqld.waitingMs > LOGIN_BLOCKED_MS_MAX &&
+    !syncAttached(view, epoch)
+  ) {
+    return kill('nobody can log in while commits wait and sync is away', true);
+  }
+  if (o.suspended) return { do: 'demote', epoch, release: true, reason: 'the machine was suspended' };
+  if (probe?.superReadOnly) return { do: 'demote', epoch, release: true, reason: 'super_read_only was switched on' };
+  if (o.unhealthy !== null) return wait(`master of epoch ${epoch}; does not renew: ${o.unhealthy.reason}`);
+  if (view === null) return wait(`master of epoch ${epoch}; binlogsvr does not answer`);
+  return wait(`master of epoch ${epoch}`);
+}
+
+function decideFailed(o: Observation): Action {
+  if (ownsOpenEpoch(o) && o.view !== null) {
+    const open = o.mysqld.state === 'running' && o.mysqld.probe?.superReadOnly === false;
+    if (!open) return { do: 'release', epoch: o.view.epoch, reason: o.failure };
+  }
+  return wait(o.failure);
+}
+
+export function syncAttached(view: View | null, epoch: number): boolean {
+  return view?.sync?.state === 'attached' && view.sync.epoch === epoch;
+}
+
+function describe(view: View): string {
+  if (view.master === 0) return 'no master yet';
+  return `epoch ${view.epoch} of node ${view.master}, ${view.open ? 'open' : 'closed'}`;
+}
+
+const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;

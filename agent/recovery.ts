@@ -1,0 +1,274 @@
+import { stat } from 'node:fs/promises';
+import { INTERNAL_ACCOUNTS, internalPassword } from '../base/accounts.ts';
+import { delay, withDeadline } from '../base/async.ts';
+import { PhxError, reasonOf } from '../base/errors.ts';
+import type { TailTransaction, View } from '../proto/binlogsvr-types.ts';
+import { readBinlogIndex } from './binlog-index.ts';
+import { type AgentContext, Doubt, NotYet, Unfit } from './context.ts';
+import { initialiseDatadir } from './datadir.ts';
+import { isMissing, makePrivateDirectory, writeDurably } from './durable-file.ts';
+import { renderMyCnf } from './my-cnf.ts';
+import { mysqldCommand } from './mysqld-command.ts';
+import { killAndReap } from './mysqld-process.ts';
+import { relate } from './mysqld-watch.ts';
+import { removeOpenedMark } from './opened-mark.ts';
+import { attachStatements } from './replica-channel.ts';
+import { prepareSocketPath } from './socket-path.ts';
+import { cut, finishCut, freshUuid, planCut } from './tail-cut.ts';
+import { findTail, type Tail } from './tail-scan.ts';
+
+const FENCE_MS_MAX = 3_000;
+const BARRIER_MS_MAX = 3_000;
+const COMPARE_MS_MAX = 30_000;
+const ATTACH_MS_MAX = 10_000;
+const CONNECT_EVERY_MS = 25;
+const WAITERS_MS_MAX = 500;
+
+/**
+ * From whatever state to a read-only mysqld that holds nothing the log does not:
+ *
+ *   kill, reap ─► release an own open epoch ─► finish a begun cut ─► compare the tail ──all held──────────────┐
+ *                 (best effort: nobody must        │                                                          │
+ *                  wait for a lease of the dead)   └─ not all ─► barrier, fence applied ─► compare ─► cut ─┐  │
+ *                                                                (needs a majority)                        ▼  ▼
+ *                                            settle ◄── answers ◄── start mysqld, read-only, offline, no channel
+ *
+ * Runs before every start of mysqld, whatever the node was before. Each step can be repeated; a step that cannot be
+ * done yet throws NotYet, and the whole runs again.
+ */
+export async function recover(context: AgentContext, reason: string, suspects: boolean): Promise<void> {
+  const { host, paths, clock, log, watch, admin } = context;
+  if (suspects) await nameWaiters(context);
+  watch.condemn();
+  context.become('recovering', reason);
+  void context.expose({ servingWrites: false, attachEpoch: 0 });
+  await killAndReap({ host, defaultsFile: paths.myCnf, ibdata: paths.ibdata, clock, log });
+  watch.end();
+  admin.reset();
+  await releaseOwnEpoch(context);
+  await removeOpenedMark(paths.openedMark);
+  await ensureDatadir(context);
+  await cutTail(context);
+  await startMysqld(context);
+}
+
+/** Whose statements wait for an ack that will not come: they are about to be rolled back. */
+async function nameWaiters({ admin, clock, log }: AgentContext): Promise<void> {
+  try {
+    for (const waiter of await withDeadline(clock, WAITERS_MS_MAX, 'list waiting commits', admin.waiters())) {
+      log.warn('this statement waits for an ack and will be rolled back', waiter);
+    }
+  } catch (error) {
+    log.warn('cannot tell whose commits wait', { reason: reasonOf(error) });
+  }
+}
+
+/**
+ * mysqld is dead: an epoch of ours that is still open can be closed without waiting for its lease. Without a majority
+ * that fails; then it is done later, by the replica's rules.
+ */
+async function releaseOwnEpoch(context: AgentContext): Promise<void> {
+  const { views, options, log, timeline } = context;
+  const view = views.view;
+  if (view === null || !view.open || view.master !== options.self.id) return;
+  timeline.mark('reaped');
+  try {
+    const outcome = await options.client.fence(view.epoch, true, FENCE_MS_MAX);
+    timeline.mark('released');
+    timeline.finish('former master', { epoch: view.epoch });
+    log.info('released the epoch of a dead mysqld', {
+      epoch: view.epoch,
+      accepted: outcome.accepted,
+      code: outcome.code,
+    });
+  } catch (error) {
+    log.warn('cannot release the epoch yet', { epoch: view.epoch, reason: reasonOf(error) });
+  }
+}
+
+async function ensureDatadir(context: AgentContext): Promise<void> {
+  const { paths, options } = context;
+  await makePrivateDirectory(paths.runDir);
+  await makePrivateDirectory(paths.logDir);
+  if (await exists(paths.datadir)) return;
+  context.say('creates a fresh data directory');
+  const account = (name: 'agent' | 'sync'): { user: string; password: string } => ({
+    user: INTERNAL_ACCOUNTS[name],
+    password: internalPassword(options.security.clusterSecret, name),
+  });
+  await initialiseDatadir({
+    install: options.mysqlInstall,
+    datadir: paths.datadir,
+    templateDir: options.templateDir,
+    agentAccount: account('agent'),
+    syncAccount: account('sync'),
+    settings: options.userMysqldSettings,
+    log: options.log,
+  });
+}
+
+async function cutTail(context: AgentContext): Promise<void> {
+  const { paths, options, log, clock } = context;
+  const cutPaths = { plan: paths.cutPlan, autoCnf: paths.autoCnf, cutDir: paths.cutDir };
+  await finishCut({ paths: cutPaths, log });
+  context.say('compares the local binlog with the store');
+  const store = {
+    compareTail: (transactions: Iterable<TailTransaction>) => options.client.compareTail(transactions, COMPARE_MS_MAX),
+  };
+  const find = async (): Promise<Tail> => {
+    try {
+      return await findTail(await readBinlogIndex(paths.binlogIndex), store);
+    } catch (error) {
+      if (error instanceof PhxError && (error.code === 'BINLOG_ENCRYPTED' || error.code === 'BINLOG_CORRUPT')) {
+        throw new Unfit(`cannot judge the local binlog: ${error.message}`);
+      }
+      if (error instanceof PhxError && error.retryable) throw new NotYet(`compares the local binlog: ${error.message}`);
+      throw error;
+    }
+  };
+  let tail = await find();
+  if (!tail.held && tail.transactions > 0) {
+    // The store here may only be behind. What a majority does not know after this, and with our epoch closed, it will
+    // never take.
+    await settleLog(context, tail);
+    tail = await find();
+  }
+  if (tail.held) return;
+  context.say(`cuts the local binlog: ${tail.reason}`);
+  const plan = planCut(await readBinlogIndex(paths.binlogIndex), tail, cutPaths, {
+    serverUuid: freshUuid(),
+    wallMs: clock.wall(),
+  });
+  await cut(plan, { paths: cutPaths, log });
+}
+
+/** The local store knows all that was chosen until now, and no epoch of ours can take anything more. */
+async function settleLog(context: AgentContext, tail: Extract<Tail, { held: false }>): Promise<void> {
+  const { options, views, clock } = context;
+  const what = `the local binlog holds ${tail.transactions} transactions this store does not (from ${tail.firstGtid})`;
+  context.say(`${what}; asks a majority`);
+  let view: View;
+  try {
+    const askedAt = clock.now();
+    view = await options.client.barrier(BARRIER_MS_MAX);
+    views.accept(view, askedAt);
+    if (!view.open || view.master !== options.self.id) return;
+    const outcome = await options.client.fence(view.epoch, true, FENCE_MS_MAX);
+    if (outcome.accepted || outcome.code === 'WRONG_EPOCH') return;
+    throw new NotYet(`${what}; closing epoch ${view.epoch}: ${outcome.reason}`);
+  } catch (error) {
+    if (error instanceof PhxError) throw new NotYet(`${what}; waits for a majority: ${error.message}`);
+    throw error;
+  }
+}
+
+async function startMysqld(context: AgentContext): Promise<void> {
+  const { paths, options, host, admin, watch, clock, log } = context;
+  const { self, nodes, mysqlInstall } = options;
+  const began = clock.now();
+  const myCnf = renderMyCnf({
+    version: mysqlInstall.version,
+    datadir: paths.datadir,
+    socket: await prepareSocketPath(paths.runDir),
+    pidFile: paths.pidFile,
+    errorLog: paths.errorLog,
+    port: self.mysql,
+    bindAddress: bindAddressOf(self.host),
+    serverId: serverIdOf(self.id),
+    reportHost: self.host,
+    runAsRoot: process.getuid?.() === 0,
+    settings: options.userMysqldSettings,
+  });
+  await writeDurably(paths.myCnf, myCnf);
+  log.info('starting mysqld', { nodes: nodes.length, port: self.mysql });
+  const { file, args } = mysqldCommand(mysqlInstall, paths.myCnf);
+  if (context.stopping()) throw new NotYet('the node is being stopped');
+  context.say('starts mysqld');
+  const mysqld = await host.start({ file, args, cwd: paths.datadir, logFile: paths.outputLog });
+  for (;;) {
+    if (context.stopping()) throw new NotYet('the node is being stopped');
+    if (host.current()?.pid !== mysqld.pid) throw new NotYet(`mysqld ended while it started; see ${paths.errorLog}`);
+    try {
+      await admin.connect();
+      break;
+    } catch (error) {
+      admin.reset();
+      if (error instanceof PhxError && error.code === 'MYSQL_AUTH') {
+        throw new Unfit(`${error.message}: is this the data directory of another cluster?`);
+      }
+    }
+    context.say(`mysqld has been starting for ${Math.round((clock.now() - began) / 1000)} s`);
+    await delay(clock, CONNECT_EVERY_MS);
+  }
+  watch.begin(mysqld.pid, 0);
+  log.info('mysqld answers', { mysqld: mysqld.pid, tookMs: Math.round(clock.now() - began) });
+}
+
+/** Loopback clusters stay on loopback. */
+function bindAddressOf(host: string): string {
+  return host === 'localhost' || host.startsWith('127.') ? '127.0.0.1' : '*';
+}
+
+/** Unlike every other node's and unlike what binlogsvr says when it plays the source (which is above 2^31). */
+export function serverIdOf(node: number): number {
+  return 1000 + node;
+}
+
+/**
+ * mysqld runs and answers, read-only: a replica if the store holds all it has executed. What looks like more is judged
+ * only against a store that knows all that was chosen (protocol-findings 11): without a majority the node waits.
+ */
+export async function settle(context: AgentContext, reason: string): Promise<void> {
+  const { admin, options, views, watch, log } = context;
+  if (context.role() !== 'replica') context.become('recovering', reason);
+  const probe = await watch.probeNow();
+  if (probe === null) throw new NotYet('mysqld does not answer');
+  if (probe.semiSync.waiting > 0) throw new Doubt('commits wait for an ack');
+  let view = await views.refresh().catch((error: unknown) => {
+    throw new NotYet(`compares mysqld with the store: ${reasonOf(error)}`);
+  });
+  let { relation, extra } = relate(probe.gtidExecuted, view.gtidSet);
+  if (relation === 'extra') {
+    context.say(`mysqld has executed ${extra}, which this store does not know yet; asks a majority`);
+    try {
+      view = await options.client.barrier(BARRIER_MS_MAX);
+    } catch (error) {
+      throw new NotYet(
+        `mysqld has executed ${extra}, which this store does not know; waits for a majority: ${reasonOf(error)}`,
+      );
+    }
+    ({ relation, extra } = relate(probe.gtidExecuted, view.gtidSet));
+    if (relation === 'extra') throw new Unfit(`mysqld has executed transactions that are not in the log: ${extra}`);
+  }
+  await attach(context);
+  context.become('replica', 'replicates from the local store');
+  log.info('attached as replica', { gtidExecuted: probe.gtidExecuted, reason });
+  await admin.work(['SET GLOBAL offline_mode = OFF'], ATTACH_MS_MAX).catch(asDoubt('open mysqld for reads'));
+  await watch.probeNow();
+}
+
+/** A channel that runs as it should (adoption) is left alone. */
+export async function attach({ admin, options, watch }: AgentContext): Promise<void> {
+  const channel = await admin.channel().catch(asDoubt('look at replication'));
+  if (channel !== null && channel.receiver !== 'OFF' && channel.applier && channel.error === '') return;
+  await admin
+    .work(attachStatements(options.self, options.security), ATTACH_MS_MAX)
+    .catch(asDoubt('attach replication'));
+  await watch.probeNow();
+}
+
+export function asDoubt(what: string): (error: unknown) => never {
+  return (error) => {
+    throw new Doubt(`${what}: ${reasonOf(error)}`, error);
+  };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (isMissing(error)) return false;
+      throw error;
+    },
+  );
+}
