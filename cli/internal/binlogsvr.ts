@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto';
+import { INTERNAL_ACCOUNTS, internalPassword } from '../../base/accounts.ts';
+import type { NodeId } from '../../base/brands.ts';
+import type { ToBinlogsvr } from '../../base/ipc.ts';
+import { systemRandom } from '../../base/prng.ts';
+import { systemClock } from '../../base/system-clock.ts';
+import { startBinlogsvr } from '../../binlogsvr/binlogsvr.ts';
+import { startDumpServer } from '../../binlogsvr/dump-server.ts';
+import { Sync } from '../../sync/sync.ts';
+import { configChecksum, readNodeConfig } from '../config.ts';
+import { version } from '../entry.ts';
+import { createLogger } from '../logger.ts';
+import { readMysqlInstall } from '../node-dir.ts';
+import { appendStoreOf } from './append-store.ts';
+import { dieWithSupervisor, onStop } from './component.ts';
+
+/**
+ * Server ids of what is no mysqld but speaks its replication protocol: far above the node ids (1..255) mysqlds have, so
+ * that nobody mistakes its own events, or another's, by the id.
+ */
+const syncServerId = (node: NodeId): number => 0x7f00_0000 + node;
+const dumpServerId = (node: NodeId): number => 0x7f00_0100 + node;
+
+/**
+ * The store of a node with what stands on both sides of it, in one process so that an append costs no RPC:
+ *
+ *    local mysqld ──binlog──► sync ──► replica of the log ──► dump server ──► mysqlds that follow, CDC
+ */
+export async function runBinlogsvr(file: string): Promise<void> {
+  dieWithSupervisor();
+  const config = readNodeConfig(file);
+  const { cluster, node, self, nodes, security, lease, dataDir } = config;
+  const log = createLogger('binlogsvr', node);
+  const clock = systemClock;
+  const binlogsvr = await startBinlogsvr({
+    cluster,
+    self,
+    nodes,
+    dataDir,
+    security,
+    lease,
+    clock,
+    random: systemRandom,
+    log,
+    configChecksum: Buffer.from(configChecksum(config), 'hex'),
+    version: version(),
+    onFatal: (error) => {
+      // An acceptor that cannot remember must not answer.
+      log.error('the store failed: this process ends', { reason: String(error) });
+      process.exit(1);
+    },
+  });
+  process.on('message', (message: ToBinlogsvr) => {
+    if (message.kind === 'pids') binlogsvr.setPids(JSON.stringify(message.pids));
+  });
+
+  const account = (name: 'sync' | 'replica') => ({
+    user: INTERNAL_ACCOUNTS[name],
+    password: internalPassword(security.clusterSecret, name),
+  });
+  const sync = new Sync({
+    serverId: syncServerId(node),
+    replicaUuid: uuidOf(`${cluster} sync ${node}`),
+    ...account('sync'),
+    store: appendStoreOf(binlogsvr.replica),
+    clock,
+    log,
+    onStatus: binlogsvr.setSyncStatus,
+  });
+  binlogsvr.setSyncStatus(sync.status);
+  binlogsvr.onReport(({ attachEpoch, mysqlSocket }) => sync.aim({ epoch: attachEpoch, socketPath: mysqlSocket }));
+
+  const dump = await startDumpServer({
+    host: self.host,
+    port: self.dump,
+    serverId: dumpServerId(node),
+    serverUuid: uuidOf(`${cluster} dump ${node}`),
+    serverVersion: readMysqlInstall(config).version,
+    account: account('replica'),
+    source: binlogsvr.replica,
+    clock,
+    log,
+  });
+  onStop(async () => {
+    await sync.close();
+    await dump.close();
+    await binlogsvr.close();
+  });
+}
+
+/** The same for the same name, whoever asks: a restart is not another server. */
+function uuidOf(name: string): string {
+  const hex = createHash('sha256').update(name).digest('hex');
+  return [hex.slice(0, 8), hex.slice(8, 12), `5${hex.slice(13, 16)}`, `8${hex.slice(17, 20)}`, hex.slice(20, 32)].join(
+    '-',
+  );
+}

@@ -1,0 +1,51 @@
+import type { ClusterStatus, NodeState } from './status.ts';
+
+/** The status for people: a heading, a table, and what needs saying about each node. */
+export function statusText(status: ClusterStatus): string {
+  const rows = [
+    ['node', 'state', 'rw', 'ro', 'dump', 'mysqld', 'executed', 'lag'],
+    ...status.nodes.map((node) => [
+      String(node.id),
+      node.state,
+      address(node.rw),
+      address(node.ro),
+      address(node.dump),
+      node.pids.mysqld === null ? '-' : `pid ${node.pids.mysqld}`,
+      node.executedIndex === null ? '-' : String(node.executedIndex),
+      node.lagMs === null ? '-' : `${node.lagMs} ms`,
+    ]),
+  ];
+  const reasons = status.nodes.filter((node) => node.reason !== '').map((node) => `node ${node.id}: ${node.reason}`);
+  return [heading(status), '', ...columns(rows), ...(reasons.length > 0 ? ['', ...reasons] : [])].join('\n');
+}
+
+export function heading(status: ClusterStatus): string {
+  const master = status.master === null ? 'no master' : `master ${status.master}`;
+  const lease = status.lease.holder === null ? 'no lease' : `lease ${status.lease.remainingMs} ms`;
+  return `cluster ${status.cluster}: ${master}, epoch ${status.epoch}, ${lease}, log ${status.chosenIndex}`;
+}
+
+/** One line that changes only when something happened: what a log shows instead of a table. */
+export function statusLine(status: ClusterStatus): string {
+  const nodes = status.nodes.map((node) => `${node.id} ${node.state}${shortReason(node)}`).join(', ');
+  return `${status.master === null ? 'no master' : `master ${status.master}`}, epoch ${status.epoch}: ${nodes}`;
+}
+
+/** All nodes are up and one serves writes. */
+export function isReady(status: ClusterStatus): boolean {
+  return status.master !== null && status.nodes.every((node) => node.state === 'master' || node.state === 'slave');
+}
+
+/** Numbers in a reason (milliseconds, counts) would make every line different. */
+function shortReason(node: NodeState): string {
+  if (node.state === 'master' || node.state === 'slave' || node.state === 'down' || node.reason === '') return '';
+  return ` (${node.reason.replace(/\d+(\.\d+)?( ?ms| ?s)\b/g, '… ')})`.replace(/ +\)/, ')');
+}
+
+const address = ({ host, port }: Readonly<{ host: string; port: number }>): string =>
+  host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+
+function columns(rows: readonly (readonly string[])[]): readonly string[] {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+  return rows.map((row) => `  ${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ')}`.trimEnd());
+}

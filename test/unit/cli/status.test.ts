@@ -1,0 +1,232 @@
+import { describe, expect, it } from 'vitest';
+import { type NodeId, nodeId } from '../../../base/brands.ts';
+import type { NodeAddress } from '../../../base/topology.ts';
+import { planCluster } from '../../../cli/cluster-dir.ts';
+import { NO_PIDS } from '../../../cli/pids-file.ts';
+import { mergeStatus, type Reply } from '../../../cli/status.ts';
+import { isReady, statusLine, statusText } from '../../../cli/status-text.ts';
+import type { AgentReport, NodeStatus, View } from '../../../proto/binlogsvr-types.ts';
+
+const nodes: readonly NodeAddress[] = planCluster(3, 0).nodes;
+const DOWN: Reply = { error: 'no answer' };
+
+const agentOf = (more: Partial<AgentReport>): AgentReport => ({
+  role: 'replica',
+  reason: '',
+  gtidExecuted: 'u:1-9',
+  servingReads: true,
+  servingWrites: false,
+  epoch: 4,
+  attachEpoch: 0,
+  mysqlSocket: '',
+  mysqldPid: 1,
+  ioRunning: true,
+  sqlRunning: true,
+  pinned: '',
+  incarnation: 1,
+  ...more,
+});
+
+function up(
+  node: number,
+  view: Partial<View> = {},
+  agent: Partial<AgentReport> | null = {},
+  more: Partial<NodeStatus> = {},
+): Reply {
+  const full = {
+    node,
+    epoch: 4,
+    master: 1,
+    open: true,
+    renewal: 7,
+    appliedIndex: 100,
+    chosenIndex: 100,
+    appendSeq: 9,
+    gtidSet: 'u:1-9',
+    baseline: true,
+    voting: true,
+    votingReason: '',
+    takeoverDue: false,
+    takeoverInMs: 3000,
+    leaseRemainingMs: 0,
+    leader: false,
+    agent: agent === null ? null : agentOf(agent),
+    agentAlive: agent !== null,
+    sync: null,
+    quorum: true,
+    executedIndex: 100,
+    lagMs: 0,
+    ...view,
+  } satisfies View & { executedIndex: number; lagMs: number };
+  return {
+    status: {
+      view: full,
+      executedIndex: 98,
+      lagMs: 3.7,
+      peers: [],
+      pid: 1,
+      pidsJson: '',
+      version: '0',
+      uptimeMs: 1,
+      ...more,
+    },
+  };
+}
+
+const MASTER: Partial<AgentReport> = { role: 'master', servingReads: false, servingWrites: true };
+const master = (view: Partial<View> = {}, agent: Partial<AgentReport> = {}): Reply =>
+  up(1, { leaseRemainingMs: 2500.9, leader: true, ...view }, { ...MASTER, ...agent });
+
+function merge(...replies: readonly Reply[]) {
+  const map = new Map(replies.map((reply, i): [NodeId, Reply] => [nodeId(i + 1), reply]));
+  return mergeStatus({ cluster: 'c', nodes }, map, new Map());
+}
+
+const summary = (...replies: readonly Reply[]) => {
+  const status = merge(...replies);
+  return { master: status.master, holder: status.lease.holder, states: status.nodes.map((node) => node.state) };
+};
+
+describe('status', () => {
+  it('has exactly the agreed names', () => {
+    const status = merge(master(), up(2), DOWN);
+    expect(Object.keys(status)).toEqual(['cluster', 'epoch', 'master', 'lease', 'gtid', 'chosenIndex', 'nodes']);
+    expect(Object.keys(status.lease)).toEqual(['holder', 'remainingMs']);
+    const names =
+      'id state reason reachable rw ro dump rpc mysql gtidExecuted executedIndex chosenIndex lagMs pids'.split(' ');
+    for (const node of status.nodes) {
+      expect(Object.keys(node).sort()).toEqual([...names].sort());
+      expect(Object.keys(node.pids).sort()).toEqual(['agent', 'binlogsvr', 'mysqld', 'proxy', 'supervisor', 'sync']);
+    }
+    expect(status).toMatchObject({ cluster: 'c', epoch: 4, gtid: 'u:1-9', chosenIndex: 100 });
+    expect(status.nodes[1]).toMatchObject({
+      id: 2,
+      rw: { host: '127.0.0.1', port: 54331 },
+      mysql: { host: '127.0.0.1', port: 11121 },
+      gtidExecuted: 'u:1-9',
+      executedIndex: 98,
+      lagMs: 4,
+    });
+  });
+
+  it('takes process ids from the node, else those alive from its directory', () => {
+    const live = { ...NO_PIDS, mysqld: 7 };
+    const map = new Map([
+      [nodeId(1), up(1, {}, {}, { pidsJson: JSON.stringify({ ...NO_PIDS, supervisor: 5, proxy: [6] }) })],
+      [nodeId(2), DOWN],
+      [nodeId(3), up(3, {}, {}, { pidsJson: 'garbage' })],
+    ]);
+    const pids = new Map([1, 2, 3].map((id) => [nodeId(id), live] as const));
+    const status = mergeStatus({ cluster: 'c', nodes }, map, pids);
+    expect(status.nodes.map((node) => node.pids)).toEqual([{ ...NO_PIDS, supervisor: 5, proxy: [6] }, live, live]);
+  });
+
+  const table: readonly (readonly [string, readonly Reply[], number | null, number | null, readonly string[]])[] = [
+    ['all up', [master(), up(2), up(3)], 1, 1, ['master', 'slave', 'slave']],
+    ['a slave down', [master(), up(2), DOWN], 1, 1, ['master', 'slave', 'down']],
+    ['two slaves down: no majority', [master(), DOWN, DOWN], null, 1, ['recovering', 'down', 'down']],
+    [
+      'the master says it has no quorum',
+      [master({ quorum: false }), up(2), up(3)],
+      null,
+      1,
+      ['recovering', 'slave', 'slave'],
+    ],
+    ['the master down', [DOWN, up(2), up(3)], null, null, ['down', 'slave', 'slave']],
+    ['all down', [DOWN, DOWN, DOWN], null, null, ['down', 'down', 'down']],
+    ['its lease over', [master({ leaseRemainingMs: 0 }), up(2), up(3)], null, null, ['recovering', 'slave', 'slave']],
+    ['fenced', [master(), up(2, { open: false, appliedIndex: 101 }), up(3)], null, 1, ['recovering', 'slave', 'slave']],
+    [
+      'a stale master, nobody serves',
+      [master({ epoch: 3 }), up(2, { master: 2 }), up(3, { master: 2 })],
+      null,
+      null,
+      ['recovering', 'slave', 'slave'],
+    ],
+    [
+      'a stale master beside the new one',
+      [master({ epoch: 3 }), up(2, { master: 2, leaseRemainingMs: 9 }, MASTER), up(3, { master: 2 })],
+      2,
+      2,
+      ['recovering', 'master', 'slave'],
+    ],
+    [
+      'promoting',
+      [master({}, { role: 'promoting', servingWrites: false }), up(2), up(3)],
+      null,
+      1,
+      ['recovering', 'slave', 'slave'],
+    ],
+    ['serving an older epoch', [master({}, { epoch: 3 }), up(2), up(3)], null, 1, ['recovering', 'slave', 'slave']],
+    ['no agent yet', [up(1, {}, null), up(2), up(3)], null, null, ['recovering', 'slave', 'slave']],
+    [
+      'an agent that went silent',
+      [master({ agentAlive: false }), up(2), up(3)],
+      null,
+      1,
+      ['recovering', 'slave', 'slave'],
+    ],
+    [
+      'no election yet',
+      [up(1, { epoch: 0, master: 0 }), up(2, { epoch: 0, master: 0 }), DOWN],
+      null,
+      null,
+      ['slave', 'slave', 'down'],
+    ],
+    [
+      'demoting, stopped, failed',
+      [up(1, {}, { role: 'demoting' }), up(2, {}, { role: 'stopped' }), up(3, {}, { role: 'failed' })],
+      null,
+      null,
+      ['recovering', 'recovering', 'failed'],
+    ],
+  ];
+  it.each(table)('%s', (_, replies, expectedMaster, holder, states) => {
+    expect(summary(...replies)).toEqual({ master: expectedMaster, holder, states });
+  });
+
+  it('says why', () => {
+    expect(merge(DOWN).nodes.map((node) => node.reason)).toEqual(['no answer', 'not asked', 'not asked']);
+    expect(merge(master(), DOWN, DOWN).nodes[0]?.reason).toBe('master that does not serve: no majority of nodes is up');
+    expect(merge(master({ epoch: 3 }), up(2, { master: 2 }), DOWN).nodes[0]?.reason).toBe(
+      'was master of epoch 3, has not heard of epoch 4',
+    );
+    expect(merge(master({}, { pinned: 'sync_binlog was 0' }), up(2), DOWN).nodes[0]?.reason).toBe('sync_binlog was 0');
+    expect(merge(master(), up(2, { voting: false, votingReason: 'new store' }), DOWN).nodes[1]?.reason).toBe(
+      'does not vote: new store',
+    );
+    expect(merge(up(1, {}, { servingReads: false, reason: 'lag 9 s' }), DOWN, DOWN).nodes[0]?.reason).toBe('lag 9 s');
+  });
+
+  it('asks no guess of an unreachable node', () => {
+    expect(merge(master(), up(2), DOWN).nodes[2]).toMatchObject({
+      reachable: false,
+      gtidExecuted: null,
+      executedIndex: null,
+      chosenIndex: null,
+      lagMs: null,
+    });
+  });
+});
+
+describe('status for people', () => {
+  it('is a table with reasons', () => {
+    const lines = statusText(merge(master(), up(2), DOWN)).split('\n');
+    expect(lines[0]).toBe('cluster c: master 1, epoch 4, lease 2500 ms, log 100');
+    expect(lines.some((line) => /^ {2}2 +slave +127\.0\.0\.1:54331 /.test(line))).toBe(true);
+    expect(lines.at(-1)).toBe('node 3: no answer');
+  });
+
+  it('changes its one line only when something happened', () => {
+    const line = (ms: number) =>
+      statusLine(merge(up(1, {}, { role: 'recovering', reason: `waits ${ms} ms for peers` }), DOWN, DOWN));
+    expect(line(5)).toBe(line(123));
+    expect(line(5)).toContain('1 recovering (waits');
+  });
+
+  it('knows when the cluster is ready', () => {
+    expect(isReady(merge(master(), up(2), up(3)))).toBe(true);
+    expect(isReady(merge(master(), up(2), DOWN))).toBe(false);
+    expect(isReady(merge(up(1), up(2), up(3)))).toBe(false);
+  });
+});
