@@ -1,0 +1,80 @@
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+export type Piece = Readonly<{
+  name: string;
+  what: string;
+  unit: string;
+  target: number;
+  unitsPerRun: number;
+  /** One run; resolves with a short account of it, rejects with what failed. */
+  run(seed: number): Promise<string>;
+}>;
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+/** Runs vitest over `files` with `env`; the last lines are the account. */
+function vitest(files: readonly string[], env: Readonly<Record<string, string>>): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('npx', ['vitest', 'run', '--reporter=default', ...files], {
+      cwd: ROOT,
+      env: { ...process.env, NO_COLOR: '1', ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let output = '';
+    child.stdout.on('data', (chunk) => (output += chunk));
+    child.stderr.on('data', (chunk) => (output += chunk));
+    child.on('error', reject);
+    child.on('close', (code) => {
+      const summary = output.split('\n').filter((line) => /Tests|write gaps|mutations/.test(line)).join('; ').trim();
+      if (code === 0) resolve(summary);
+      else reject(new Error(output.slice(-4000)));
+    });
+  });
+}
+
+const MUTATIONS_PER_RUN = 100_000;
+
+export const PIECES: readonly Piece[] = [
+  {
+    name: 'fuzz',
+    what: 'seeded mutations of recorded bytes against each parser',
+    unit: 'mutations per parser',
+    target: 1_000_000,
+    unitsPerRun: MUTATIONS_PER_RUN,
+    run: (seed) =>
+      vitest(['test/fuzz'], { PHXSQL_FUZZ_MUTATIONS: String(MUTATIONS_PER_RUN), PHXSQL_FUZZ_SEED: String(seed) }),
+  },
+  {
+    name: 'flip',
+    what: 'every byte of a small store flipped',
+    unit: 'full passes',
+    target: 1,
+    unitsPerRun: 1,
+    run: () => vitest(['test/unit/binlogsvr/log-store'], { PHXSQL_FLIP_EVERY: '1' }),
+  },
+  {
+    name: 'failover',
+    what: 'kills of the master under load, alternately mysqld and the whole node',
+    unit: 'kills',
+    target: 200,
+    unitsPerRun: 20,
+    run: () => vitest(['test/e2e/cluster/failover'], { PHXSQL_TIER: 'full' }),
+  },
+  {
+    name: 'disaster',
+    what: 'lost quorum, whole-cluster kill, restored old master',
+    unit: 'passes',
+    target: 10,
+    unitsPerRun: 1,
+    run: () => vitest(['test/e2e/cluster/disaster'], { PHXSQL_TIER: 'full' }),
+  },
+  {
+    name: 'basics',
+    what: 'everything asked of a running cluster, sysbench for 60 s',
+    unit: 'passes',
+    target: 5,
+    unitsPerRun: 1,
+    run: () => vitest(['test/e2e/cluster/basics'], { PHXSQL_TIER: 'full' }),
+  },
+];

@@ -1,0 +1,263 @@
+import { execFile, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { type Connection, createConnection } from 'mysql2/promise';
+import { INTERNAL_ACCOUNTS, internalPassword } from '../../base/accounts.ts';
+import { eventually } from './wait.ts';
+
+const run = promisify(execFile);
+const BIN = fileURLToPath(new URL('../../bin/phxsql.js', import.meta.url));
+
+export type HostPort = Readonly<{ host: string; port: number }>;
+
+/** The shape of `phxsql status --json` (issue: "status --json is an interface"). */
+export type Status = Readonly<{
+  cluster: string;
+  epoch: number;
+  master: number | null;
+  lease: Readonly<{ holder: number | null; remainingMs: number }>;
+  gtid: string;
+  chosenIndex: number;
+  nodes: readonly NodeStatus[];
+}>;
+export type NodeStatus = Readonly<{
+  id: number;
+  state: 'master' | 'slave' | 'recovering' | 'failed' | 'down';
+  reason: string;
+  reachable: boolean;
+  rw: HostPort;
+  ro: HostPort;
+  dump: HostPort;
+  rpc: HostPort;
+  mysql: HostPort;
+  gtidExecuted: string;
+  executedIndex: number;
+  chosenIndex: number;
+  lagMs: number;
+  pids: Readonly<{
+    supervisor: number | null;
+    mysqld: number | null;
+    binlogsvr: number | null;
+    agent: number | null;
+    sync: number | null;
+    proxy: readonly number[];
+  }>;
+}>;
+
+let portOffset = Number(process.env['PHXSQL_TEST_PORT_OFFSET'] ?? 1000);
+
+/** A cluster started as a user starts it, in a directory of its own, on ports of its own. */
+export class TestCluster implements AsyncDisposable {
+  readonly dir: string;
+  readonly #env: NodeJS.ProcessEnv;
+  readonly offset: number;
+
+  private constructor(dir: string, offset: number) {
+    this.dir = dir;
+    this.offset = offset;
+    this.#env = { ...process.env, PHXSQL_ROOT_PASSWORD: 'test root password' };
+  }
+
+  static async start(options: Readonly<{ nodes?: 3 | 5; keepOnFailure?: boolean }> = {}): Promise<TestCluster> {
+    portOffset += 100;
+    const cluster = new TestCluster(mkdtempSync(join(tmpdir(), 'phx-e2e-')), portOffset);
+    try {
+      await cluster.cli(['cluster', 'start', '--nodes', String(options.nodes ?? 3), '--port-offset', String(portOffset), '--detach']);
+    } catch (error) {
+      await cluster.cli(['cluster', 'stop']).catch(() => {});
+      throw new Error(`cluster did not start (logs kept in ${cluster.dir}): ${String(error)}`);
+    }
+    return cluster;
+  }
+
+  /** Runs `phxsql ARGS --dir DIR`; rejects on a non-zero exit with what it printed. */
+  async cli(args: readonly string[], timeoutMs = 180_000): Promise<string> {
+    const { stdout } = await run(process.execPath, [BIN, ...args, '--dir', this.dir], { env: this.#env, timeout: timeoutMs, maxBuffer: 1 << 24 });
+    return stdout;
+  }
+
+  /** The exit code tells whether there is a master; the JSON comes either way. */
+  async status(): Promise<Status> {
+    const text = await this.cli(['status', '--json'], 10_000).catch((error: { stdout?: string }) => error.stdout ?? '');
+    return JSON.parse(text) as Status;
+  }
+
+  resume(): Promise<string> {
+    return this.cli(['cluster', 'start', '--detach']);
+  }
+
+  async node(id: number): Promise<NodeStatus> {
+    const status = await this.status();
+    const node = status.nodes.find((each) => each.id === id);
+    if (node === undefined) throw new Error(`no node ${id} in status`);
+    return node;
+  }
+
+  async master(timeoutMs = 30_000): Promise<NodeStatus> {
+    return eventually('a master', timeoutMs, async () => {
+      const status = await this.status();
+      return status.nodes.find((node) => node.id === status.master);
+    });
+  }
+
+  async slaves(): Promise<NodeStatus[]> {
+    const status = await this.status();
+    return status.nodes.filter((node) => node.id !== status.master);
+  }
+
+  /** As a user: root through a proxy port. */
+  async connect(at: HostPort, database?: string): Promise<Connection> {
+    return createConnection({
+      host: at.host,
+      port: at.port,
+      user: 'root',
+      password: 'test root password',
+      connectTimeout: 15_000,
+      multipleStatements: true,
+      ...(database === undefined ? {} : { database }),
+    });
+  }
+
+  async sql<T = Record<string, unknown>>(at: HostPort, statement: string, values: unknown[] = []): Promise<T[]> {
+    const connection = await this.connect(at);
+    try {
+      const [rows] = await connection.query(statement, values);
+      return rows as T[];
+    } finally {
+      connection.destroy();
+    }
+  }
+
+  /** As the agent's all-powerful account, over the local socket of a node's mysqld. */
+  async admin(id: number): Promise<Connection> {
+    const secret = readFileSync(join(this.dir, 'cluster.secret'), 'utf8').trim();
+    return createConnection({
+      socketPath: await this.socketOf(id),
+      user: INTERNAL_ACCOUNTS.agent,
+      password: internalPassword(secret, 'agent'),
+      multipleStatements: true,
+    });
+  }
+
+  async adminQuery<T = Record<string, unknown>>(id: number, statement: string): Promise<T[]> {
+    const connection = await this.admin(id);
+    try {
+      const [rows] = await connection.query(statement);
+      return rows as T[];
+    } finally {
+      connection.destroy();
+    }
+  }
+
+  async socketOf(id: number): Promise<string> {
+    const { pids } = await this.node(id);
+    const argv = readFileSync(`/proc/${pids.mysqld}/cmdline`, 'utf8').split('\0');
+    const file = argv.find((each) => each.startsWith('--defaults-file='))?.slice('--defaults-file='.length) ?? '';
+    const line = readFileSync(file, 'utf8').match(/^socket\s*=\s*(.+)$/m);
+    if (line?.[1] === undefined) throw new Error(`no socket in ${file}`);
+    return line[1].trim().replace(/^"|"$/g, '');
+  }
+
+  /** Everything of a node at once, as a power cut does. */
+  async killNode(id: number): Promise<void> {
+    const { pids } = await this.node(id);
+    for (const pid of [pids.supervisor, pids.mysqld, pids.binlogsvr, pids.agent, pids.sync, ...pids.proxy]) kill(pid);
+  }
+
+  async killMysqld(id: number): Promise<void> {
+    kill((await this.node(id)).pids.mysqld);
+  }
+
+  /** Every process of the cluster at once, its manager included. */
+  async killAll(): Promise<void> {
+    const pids = await this.processes();
+    for (const pid of pids) kill(pid);
+    await eventually('all processes gone', 10_000, async () => (await this.processes()).length === 0);
+  }
+
+  /** Pids of every process whose command line names this cluster's directory. */
+  async processes(): Promise<number[]> {
+    const { readdirSync } = await import('node:fs');
+    const found: number[] = [];
+    for (const name of readdirSync('/proc')) {
+      if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
+      try {
+        if (readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(this.dir)) found.push(Number(name));
+      } catch {
+        // the process ended while we looked
+      }
+    }
+    return found;
+  }
+
+  /** All nodes up in their roles and every MySQL has executed what the log holds. */
+  async converged(timeoutMs = 60_000): Promise<Status> {
+    return eventually('convergence', timeoutMs, async () => {
+      const status = await this.status();
+      const settled = status.nodes.every(
+        (node) => (node.state === 'master' || node.state === 'slave') && node.gtidExecuted === status.gtid,
+      );
+      if (!settled || status.master === null) {
+        throw new Error(status.nodes.map((n) => `${n.id} ${n.state} ${n.gtidExecuted} ${n.reason}`).join('; '));
+      }
+      return status;
+    });
+  }
+
+  /** CHECKSUM TABLE of every table of `schema`, asked of each mysqld itself. */
+  async checksums(schema: string): Promise<string[]> {
+    const status = await this.status();
+    return Promise.all(
+      status.nodes.map(async (node) => {
+        const connection = await this.admin(node.id);
+        try {
+          const [tables] = await connection.query(
+            'SELECT table_name AS name FROM information_schema.tables WHERE table_schema=? ORDER BY 1',
+            [schema],
+          );
+          const sums: string[] = [];
+          for (const { name } of tables as { name: string }[]) {
+            const [rows] = await connection.query('CHECKSUM TABLE ??.??', [schema, name]);
+            sums.push(`${name}=${(rows as { Checksum: number }[])[0]?.Checksum}`);
+          }
+          return sums.join(' ');
+        } finally {
+          connection.destroy();
+        }
+      }),
+    );
+  }
+
+  async destroy(): Promise<void> {
+    await this.cli(['cluster', 'destroy', '--yes']);
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.destroy();
+  }
+}
+
+export function kill(pid: number | null, signal: NodeJS.Signals = 'SIGKILL'): void {
+  if (pid === null || pid <= 0) return;
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+/** Runs a program to its end; rejects unless it exits with 0. */
+export function runToEnd(file: string, args: readonly string[], timeoutMs: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
+    let output = '';
+    child.stdout.on('data', (chunk) => (output += chunk));
+    child.stderr.on('data', (chunk) => (output += chunk));
+    child.on('error', reject);
+    child.on('close', (code) => (code === 0 ? resolve(output) : reject(new Error(`${file} exited with ${code}: ${output.slice(-3000)}`))));
+  });
+}
