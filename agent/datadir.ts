@@ -8,6 +8,7 @@ import { FileLock } from '../base/file-lock.ts';
 import { atLeast, type MysqlInstall, parseMysqlVersion } from '../base/mysql-install.ts';
 import type { Logger } from '../base/ports.ts';
 import { dyingWithUs, runCommand } from '../base/run-command.ts';
+import { syncDirectory } from './durable-file.ts';
 import { checkUserSettings, type UserSettings } from './my-cnf.ts';
 import { normaliseSettingName } from './mysql-settings.ts';
 import { mysqldEnv } from './mysqld-command.ts';
@@ -273,15 +274,6 @@ async function syncTree(path: string): Promise<void> {
     }
   }
   await syncDirectory(path);
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -141,7 +141,7 @@ const REFUSED: ReadonlyMap<string, string> = new Map([
     'initialize',
     'initialize_insecure',
   ].map((name) => [name, 'the agent decides how mysqld is started'] as const),
-  ...['networking', 'skip_networking', 'grant_tables', 'skip_grant_tables'].map(
+  ...['networking', 'skip_networking', 'grant_tables', 'skip_grant_tables', 'host_cache'].map(
     (name) => [name, 'the cluster could not serve or protect its clients'] as const,
   ),
   ...['log_replica_updates', 'binlog_do_db', 'binlog_ignore_db', 'sql_log_bin', 'replica_skip_errors'].map(

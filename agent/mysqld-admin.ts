@@ -67,9 +67,13 @@ const CHANNEL_SQL = [
      FROM performance_schema.replication_applier_status_by_coordinator WHERE LAST_ERROR_NUMBER <> 0 LIMIT 1`,
 ] as const;
 
-/** Who waits for an ack: for the journal, when such a mysqld has to be killed. */
+/**
+ * Who waits for an ack: for the journal, when such a mysqld has to be killed. The server's own thread that reads acks
+ * shows the same state.
+ */
 const WAITERS_SQL = `SELECT PROCESSLIST_USER AS user, PROCESSLIST_HOST AS host, LEFT(PROCESSLIST_INFO, 200) AS info
-  FROM performance_schema.threads WHERE PROCESSLIST_STATE LIKE 'Waiting for semi-sync ACK%' LIMIT 5`;
+  FROM performance_schema.threads
+ WHERE TYPE = 'FOREGROUND' AND PROCESSLIST_STATE LIKE 'Waiting for semi-sync ACK%' LIMIT 5`;
 
 export type Waiter = Readonly<{ user: string; host: string; statement: string }>;
 

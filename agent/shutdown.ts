@@ -24,6 +24,7 @@ export async function stopMysqld(context: AgentContext, epoch: number): Promise<
   const pid = host.current()?.pid ?? null;
   if (clean && pid !== null) {
     context.say('mysqld shuts down');
+    watch.end(); // it would wait ten seconds for our connections to end
     host.signal(pid, 'SIGTERM');
     const end = clock.now() + SHUTDOWN_MS_MAX;
     while (host.current()?.pid === pid && clock.now() < end) await delay(clock, POLL_MS);

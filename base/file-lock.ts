@@ -22,9 +22,13 @@ export class FileLock implements AsyncDisposable {
   static async tryAcquire(file: string, waitMs = 0): Promise<FileLock | null> {
     await mkdir(dirname(file), { recursive: true });
     const wait = waitMs === 0 ? ['--nonblock'] : ['--timeout', String(waitMs / 1000)];
-    const child = spawn('flock', [...wait, '--no-fork', '--conflict-exit-code', '1', file, 'sh', '-c', 'echo held; exec cat'], {
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
+    const child = spawn(
+      'flock',
+      [...wait, '--no-fork', '--conflict-exit-code', '1', file, 'sh', '-c', 'echo held; exec cat'],
+      {
+        stdio: ['pipe', 'pipe', 'pipe'],
+      },
+    );
     child.stdin.on('error', () => {}); // EPIPE of a child that is already gone: its exit is what counts
     const exited = new Promise<void>((resolve) => {
       child.once('close', () => resolve());

@@ -52,7 +52,10 @@ export function runCommand(argv: readonly string[], options: CommandOptions = {}
     const timer =
       options.timeoutMs === undefined
         ? undefined
-        : setTimeout(() => kill(new PhxError('TIMEOUT', `run ${file}: not done after ${options.timeoutMs} ms`)), options.timeoutMs);
+        : setTimeout(
+            () => kill(new PhxError('TIMEOUT', `run ${file}: not done after ${options.timeoutMs} ms`)),
+            options.timeoutMs,
+          );
 
     let stdout = '';
     let stderr = '';

@@ -28,7 +28,8 @@ const EVENTS = Buffer.alloc(1024, 7);
 const CRC = crc32(EVENTS);
 
 type Task = Readonly<{ appends: number; inFlight: number; from: number; epoch: number }>;
-type Result = Readonly<{ p50: number; p99: number; perSecond: number }>;
+/** `cpuMs`: of the measuring process, per append. */
+type Result = Readonly<{ p50: number; p99: number; perSecond: number; cpuMs: number }>;
 
 function appendOf(epoch: number, follows: number): AppendValue {
   const gtid = `3e11fa47-71ca-11e1-9e33-c80aa9429562:${follows + 1}`;
@@ -39,6 +40,7 @@ function appendOf(epoch: number, follows: number): AppendValue {
 async function measure(task: Task, append: (follows: number) => Promise<{ accepted: boolean }>): Promise<Result> {
   const times: number[] = [];
   const begin = performance.now();
+  const cpu = process.cpuUsage();
   const under = new Set<Promise<void>>();
   for (let i = 0; i < task.appends; i += 1) {
     const at = performance.now();
@@ -52,9 +54,16 @@ async function measure(task: Task, append: (follows: number) => Promise<{ accept
   }
   await Promise.all(under);
   const seconds = (performance.now() - begin) / 1000;
+  const { user, system } = process.cpuUsage(cpu);
   times.sort((a, b) => a - b);
-  const at = (q: number): number => Math.round((times[Math.floor(times.length * q)] ?? 0) * 1000) / 1000;
-  return { p50: at(0.5), p99: at(0.99), perSecond: Math.round(task.appends / seconds) };
+  const at3 = (ms: number): number => Math.round(ms * 1000) / 1000;
+  const at = (q: number): number => at3(times[Math.floor(times.length * q)] ?? 0);
+  return {
+    p50: at(0.5),
+    p99: at(0.99),
+    perSecond: Math.round(task.appends / seconds),
+    cpuMs: at3((user + system) / 1000 / task.appends),
+  };
 }
 
 async function runNode(self: number, nodes: NodeAddress[], dir: string): Promise<void> {
@@ -134,10 +143,10 @@ async function main(appends: number): Promise<void> {
     };
     const row = async (what: string, inFlight: number, run: (task: Task) => Promise<Result>): Promise<void> => {
       const task = { appends, inFlight, from, epoch };
-      const { p50, p99, perSecond } = await run(task);
+      const { p50, p99, perSecond, cpuMs } = await run(task);
       from += appends;
       console.log(
-        `${what.padEnd(12)} ${String(inFlight).padStart(3)} in flight  p50 ${p50} ms  p99 ${p99} ms  ${perSecond}/s`,
+        `${what.padEnd(12)} ${String(inFlight).padStart(3)} in flight  p50 ${p50} ms  p99 ${p99} ms  ${perSecond}/s  cpu ${cpuMs} ms`,
       );
     };
     const inside = (task: Task): Promise<Result> => {

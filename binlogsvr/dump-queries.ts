@@ -57,7 +57,10 @@ function systemVariable(name: string, facts: DumpFacts): string | null {
  * `variables` are the session's user variables, lower case, which SET fills in.
  */
 export function answerQuery(sql: string, variables: Map<string, string>, facts: DumpFacts): QueryAnswer {
-  const text = sql.replace(/\/\*.*?\*\//gs, ' ').trim().replace(/;+$/, '');
+  const text = sql
+    .replace(/\/\*.*?\*\//gs, ' ')
+    .trim()
+    .replace(/;+$/, '');
   if (/^set\s/i.test(text)) {
     for (const [, name, value] of text.matchAll(/@(\w+)\s*:?=\s*('[^']*'|"[^"]*"|@@[\w.]+|[^,\s]+)/g)) {
       variables.set((name as string).toLowerCase(), valueOf(value as string, facts));
@@ -66,7 +69,10 @@ export function answerQuery(sql: string, variables: Map<string, string>, facts: 
   }
   if (/^(use\s|commit$|rollback$|begin$|start transaction|show warnings)/i.test(text)) return { kind: 'ok' };
   if (/^select\s/i.test(text)) return select(text.slice(6).trim(), variables, facts);
-  const like = /^show\s+(?:global\s+|session\s+)?variables(?:\s+like\s+['"]([^'"]*)['"]|\s+where\s+variable_name\s*=\s*['"]([^'"]*)['"])?/i.exec(text);
+  const like =
+    /^show\s+(?:global\s+|session\s+)?variables(?:\s+like\s+['"]([^'"]*)['"]|\s+where\s+variable_name\s*=\s*['"]([^'"]*)['"])?/i.exec(
+      text,
+    );
   if (like !== null) {
     const name = like[1] ?? like[2] ?? '';
     const value = systemVariable(name, facts);

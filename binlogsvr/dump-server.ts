@@ -40,7 +40,9 @@ export async function startDumpServer(options: DumpServerOptions): Promise<DumpS
     sessions.add(session);
     session
       .run()
-      .catch((error: unknown) => options.log.info('dump client left', { client: session.name, reason: reasonOf(error) }))
+      .catch((error: unknown) =>
+        options.log.info('dump client left', { client: session.name, reason: reasonOf(error) }),
+      )
       .finally(() => sessions.delete(session));
   });
   await new Promise<void>((resolve, reject) => {

@@ -12,7 +12,7 @@ import { encodePacket, PacketReader } from '../mysql/packet.ts';
 import { encodeEof, encodeErr, encodeOk, encodeResultSet } from '../mysql/result.ts';
 import { answerQuery, type DumpFacts } from './dump-queries.ts';
 import type { DumpServerOptions } from './dump-server.ts';
-import { DumpStream, type DumpStart, dumpFileName } from './dump-stream.ts';
+import { type DumpStart, DumpStream, dumpFileName } from './dump-stream.ts';
 
 export type DumpAccount = Readonly<{ user: string; password: string }>;
 
@@ -166,7 +166,12 @@ export class DumpSession {
     else if (answer.kind === 'error') this.#send(encodeErr(answer), 1);
     else {
       this.#socket.write(
-        encodeResultSet([...answer.columns], answer.rows.map((row) => [...row]), 1, { deprecateEof: false }),
+        encodeResultSet(
+          [...answer.columns],
+          answer.rows.map((row) => [...row]),
+          1,
+          { deprecateEof: false },
+        ),
       );
     }
   }
@@ -186,10 +191,14 @@ export class DumpSession {
 
   async #dump(start: DumpStart, flags: number): Promise<void> {
     const checksum = this.#variables.get('source_binlog_checksum') ?? this.#variables.get('master_binlog_checksum');
-    if (checksum?.toUpperCase() !== 'CRC32') {
-      this.#fatal('the log holds CRC32 checksums: SET @source_binlog_checksum = @@global.binlog_checksum before the dump');
+    if (checksum === undefined) {
+      this.#fatal(
+        'the log holds CRC32 checksums: SET @source_binlog_checksum = @@global.binlog_checksum before the dump',
+      );
       return;
     }
+    // mysqlbinlog says NONE: what is made here then comes without, what is in the log keeps its own.
+    const made = { serverId: this.#options.serverId, crc: checksum.toUpperCase() === 'CRC32' };
     let sequence = 1;
     const send = async (events: readonly Buffer[]): Promise<void> => {
       const packets: Buffer[] = [];
@@ -205,7 +214,7 @@ export class DumpSession {
       if (!room) await once(this.#socket, 'drain', { signal: this.#gone.signal });
     };
     try {
-      const stream = await DumpStream.open(this.#options.source, start, this.#options.serverId);
+      const stream = await DumpStream.open(this.#options.source, start, made);
       this.#options.log.info('dump started', { client: this.name, from: describe(start) });
       for (;;) {
         for await (const events of stream.events()) await send(events);
@@ -215,7 +224,7 @@ export class DumpSession {
         }
         if (await this.#quietFor(stream)) {
           const { file, position } = stream.at;
-          if (file !== '') await send([encodeHeartbeat({ file, logPos: position, serverId: this.#options.serverId })]);
+          if (file !== '') await send([encodeHeartbeat({ file, logPos: position, ...made })]);
         }
       }
     } catch (error) {
@@ -290,7 +299,11 @@ function frameEvent(event: Buffer, sequence: number): { packets: Buffer[]; next:
 
 /** 20 bytes without 0 and '$', as servers send them: some clients take the nonce for a string. */
 function randomNonce(): Buffer {
-  return Buffer.from(randomBytes(20).map((byte) => 33 + (byte % 90)).map((byte) => (byte === 36 ? 37 : byte)));
+  return Buffer.from(
+    randomBytes(20)
+      .map((byte) => 33 + (byte % 90))
+      .map((byte) => (byte === 36 ? 37 : byte)),
+  );
 }
 
 function describe(start: DumpStart): string {

@@ -1,4 +1,4 @@
-import { instanceId, type InstanceId } from '../base/brands.ts';
+import { type Epoch, type InstanceId, instanceId } from '../base/brands.ts';
 import { PhxError } from '../base/errors.ts';
 import { invariant } from '../base/invariant.ts';
 import { encodeRotate, formatDescriptionForDump, parseEventHeader } from '../mysql/binlog-event.ts';
@@ -17,6 +17,12 @@ export type DumpStart =
   | Readonly<{ kind: 'gtid'; has: GtidSet }>
   | Readonly<{ kind: 'file'; name: string; position: number }>;
 
+export type DumpStreamOptions = Readonly<{
+  serverId: number;
+  /** Whether events made here carry a checksum; those of the log always do. */
+  crc: boolean;
+}>;
+
 /** Files are named the same on all nodes, so that a CDC client may move between them. */
 export function dumpFileName(epoch: number, file: string): string {
   return `${epoch}-${file}`;
@@ -33,7 +39,7 @@ export function dumpFileName(epoch: number, file: string): string {
 export class DumpStream {
   readonly #source: LogSource;
   readonly #start: DumpStart;
-  readonly #serverId: number;
+  readonly #options: DumpStreamOptions;
   #state: ReplicatedState;
   /** What the replica has or was sent; a transaction in it is skipped. */
   #has: GtidSet;
@@ -41,22 +47,25 @@ export class DumpStream {
   #file = '';
   #position = 4;
 
-  private constructor(source: LogSource, start: DumpStart, serverId: number, state: ReplicatedState) {
+  private constructor(source: LogSource, start: DumpStart, options: DumpStreamOptions, state: ReplicatedState) {
     this.#source = source;
     this.#start = start;
-    this.#serverId = serverId;
+    this.#options = options;
     this.#state = state;
     this.#has = start.kind === 'gtid' ? start.has : GtidSet.EMPTY;
   }
 
   /** @throws PhxError NOT_SUCCESSOR if the log does not reach back to where the replica is. */
-  static async open(source: LogSource, start: DumpStart, serverId: number): Promise<DumpStream> {
+  static async open(source: LogSource, start: DumpStart, options: DumpStreamOptions): Promise<DumpStream> {
     const { state } = await source.sampleFor(start.kind === 'gtid' ? start.has : GtidSet.EMPTY);
     const baseline = source.state.baseline;
     if (start.kind === 'gtid' && baseline !== null && !GtidSet.parse(baseline.gtidSet).isSubsetOf(start.has)) {
-      throw new PhxError('NOT_SUCCESSOR', 'the log begins after transactions this replica lacks; it must be cloned first');
+      throw new PhxError(
+        'NOT_SUCCESSOR',
+        'the log begins after transactions this replica lacks; it must be cloned first',
+      );
     }
-    return new DumpStream(source, start, serverId, state);
+    return new DumpStream(source, start, options, state);
   }
 
   /** Where the stream is; what a heartbeat says. Empty name: nothing was sent yet. */
@@ -106,7 +115,7 @@ export class DumpStream {
         chunk = null;
       } else if (item.last) {
         invariant(chunk !== null, `last chunk of ${item.gtid} without a first`);
-        if (this.#began && !this.#has.contains(item.gtid)) yield* this.#chunked(chunk.firstInstance, this.#state.appliedIndex, item);
+        if (this.#began && !this.#has.contains(item.gtid)) yield* this.#chunked(value.epoch, chunk.firstInstance, item);
         chunk = null;
       } else if (item.first) {
         chunk = { gtid: item.gtid, firstInstance: this.#state.appliedIndex, crc: 0 };
@@ -115,15 +124,20 @@ export class DumpStream {
   }
 
   /** A transaction in chunks, read again from its first one: memory stays bounded whatever its size. */
-  async *#chunked(from: InstanceId, to: InstanceId, last: AppendItem & { kind: 'part' }): AsyncGenerator<Buffer[]> {
+  async *#chunked(epoch: Epoch, from: InstanceId, last: AppendItem & { kind: 'part' }): AsyncGenerator<Buffer[]> {
+    const to = this.#state.appliedIndex;
     const splitter = new EventSplitter();
     let begun = false;
+    // Refused appends lie in between (duplicates, closed epochs): an accepted one follows the accepted one before it.
+    let follows: number | null = null;
     for (let next: number = from; next <= to; ) {
       const entries = await this.#source.readLog(instanceId(next), READ_BYTES_MAX);
       invariant(entries.length > 0, `log entry ${next} of an applied transaction is gone`);
       for (const { instance, value } of entries) {
         next = instance + 1;
-        if (instance > to || value.kind !== 'append') continue;
+        if (instance > to || value.kind !== 'append' || value.epoch !== epoch) continue;
+        if (follows !== null && value.follows !== follows) continue;
+        follows = value.follows + 1;
         for (const item of value.items) {
           if (item.kind !== 'part' || item.gtid !== last.gtid || (item.first && instance !== from)) continue;
           if (item.first && !this.#wanted(item)) return;
@@ -148,7 +162,10 @@ export class DumpStream {
   #wanted(part: Readonly<{ gtid: string; events: Uint8Array }>): boolean {
     if (!this.#began || this.#has.contains(part.gtid)) return false;
     if (this.#start.kind === 'gtid' || this.#start.name !== this.#file) return true;
-    const { logPos, size } = parseEventHeader(Buffer.from(part.events.buffer, part.events.byteOffset, part.events.length), 0);
+    const { logPos, size } = parseEventHeader(
+      Buffer.from(part.events.buffer, part.events.byteOffset, part.events.length),
+      0,
+    );
     return logPos - size >= this.#start.position;
   }
 
@@ -164,7 +181,7 @@ export class DumpStream {
     this.#began = true;
     this.#position = 4;
     return [
-      encodeRotate({ file: this.#file, position: 4, serverId: this.#serverId, crc: true }),
+      encodeRotate({ file: this.#file, position: 4, ...this.#options }),
       formatDescriptionForDump(Buffer.from(formatDescription), { midFile }),
     ];
   }

@@ -21,6 +21,7 @@ const PROTOCOL = '1';
 const DIAL_MS = 1000;
 /** A refusal said last has this long to leave before the connection is dropped. */
 const LINGER_MS = 100;
+const LOGGED_REASONS_MAX = 16;
 const REDIAL_MS_MIN = 100;
 const REDIAL_MS_MAX = 1000;
 /** Messages with less value bytes than this go ahead of bulk, so that a renewal does not wait behind appends. */
@@ -57,6 +58,8 @@ type Peer = {
   redialTimer: NodeJS.Timeout | null;
   storeId: string;
   reason: string;
+  /** Refusals logged since it was last connected. */
+  readonly logged: Set<string>;
 };
 
 /**
@@ -87,6 +90,7 @@ export class GrpcPeers implements PeerTransport {
         redialTimer: null,
         storeId: '',
         reason: 'not connected yet',
+        logged: new Set(),
       });
     }
   }
@@ -254,6 +258,7 @@ export class GrpcPeers implements PeerTransport {
       return false;
     }
     peer.storeId = hello.storeId;
+    peer.logged.clear();
     const known = peer[side];
     if (known?.stream === stream) {
       known.hello = hello;
@@ -285,7 +290,12 @@ export class GrpcPeers implements PeerTransport {
   }
 
   #refused(peer: Peer, reason: string): void {
-    if (peer.reason !== reason) this.#o.log.warn('peer refused', { peer: peer.address.id, reason });
+    // Both ends refuse, each in its own words, once a second: each is logged once until the peer is connected.
+    if (!peer.logged.has(reason)) {
+      if (peer.logged.size >= LOGGED_REASONS_MAX) peer.logged.clear();
+      peer.logged.add(reason);
+      this.#o.log.warn('peer refused', { peer: peer.address.id, reason });
+    }
     peer.reason = reason;
     peer.redialMs = REDIAL_MS_MAX;
   }

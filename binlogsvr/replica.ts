@@ -11,6 +11,7 @@ import { Conditions } from './conditions.ts';
 import { Leases } from './leases.ts';
 import { LogServer } from './log-server.ts';
 import type { LogSource } from './log-source.ts';
+import { Outbox } from './outbox.ts';
 import { PaxosNode } from './paxos/node.ts';
 import { CHOSEN_BALLOT, type Chosen, type Effects, type Envelope, type Input } from './paxos/types.ts';
 import { PeerBook } from './peer-book.ts';
@@ -71,6 +72,7 @@ export class Replica implements LogSource, PeerHandler {
   readonly #replacer: StoreReplacer;
   readonly #leases: Leases;
   readonly #peers = new PeerBook();
+  readonly #outbox: Outbox;
   readonly #listeners = new Set<(applied: Applied, state: ReplicatedState) => void>();
   readonly #changeListeners = new Set<() => void>();
   readonly #applying: Chosen[] = [];
@@ -89,6 +91,7 @@ export class Replica implements LogSource, PeerHandler {
     this.#state = state;
     const now = clock.now();
     this.#leases = new Leases(self, lease, clock, state, report.tail);
+    this.#outbox = new Outbox(transport, store, this.#leases);
     this.#core = new PaxosNode({
       node: self,
       voters: voting.nodes,
@@ -145,7 +148,7 @@ export class Replica implements LogSource, PeerHandler {
       applied: () => this.#applied,
       peersUp: () => this.#peers.up,
       sendLearned: (to, entries) =>
-        this.#send({ to, message: { kind: 'learned', entries, chosenUpTo: this.#core.chosenUpTo } }),
+        this.#outbox.send({ to, message: { kind: 'learned', entries, chosenUpTo: this.#core.chosenUpTo } }),
       askLearn: (from, instance) => transport.send(from, { kind: 'learn', from: instance }),
     });
     this.#replacer = new StoreReplacer({
@@ -377,7 +380,7 @@ export class Replica implements LogSource, PeerHandler {
 
   #step(input: Input): Effects {
     const effects = this.#core.step(input);
-    for (const envelope of effects.sendNow) this.#send(envelope);
+    for (const envelope of effects.sendNow) this.#outbox.send(envelope);
     this.#writer.add(effects.persist, effects.sendAfterPersist);
     for (const asked of effects.serveLearn) void this.#logServer.serve(asked.to, asked.from);
     for (const chosen of effects.chosen) this.#applying.push(chosen);
@@ -418,25 +421,8 @@ export class Replica implements LogSource, PeerHandler {
     if (value.kind === 'baseline' || value.kind === 'replaceStore') this.#voting.applied(state, changesVoters(bytes));
   }
 
-  #send({ to, message }: Envelope): void {
-    const { transport, store } = this.#o;
-    switch (message.kind) {
-      case 'promise':
-        transport.send(to, { ...message, durableSeq: store.durableSeq, leaseAge: this.#leases.age() });
-        return;
-      case 'accepted':
-        transport.send(to, { ...message, durableSeq: store.durableSeq });
-        return;
-      case 'learned':
-        transport.send(to, { ...message, leaseAge: this.#leases.age(), firstRetained: 1 });
-        return;
-      default:
-        transport.send(to, message);
-    }
-  }
-
   #written(after: readonly Envelope[], upTo: number): void {
-    for (const envelope of after) this.#send(envelope);
+    for (const envelope of after) this.#outbox.send(envelope);
     this.#step({ kind: 'persisted', upTo });
   }
 

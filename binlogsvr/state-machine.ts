@@ -302,8 +302,9 @@ export function stateToJson(state: ReplicatedState): string {
 /** Throws STORE_CORRUPT on anything stateToJson cannot have written. */
 export function stateFromJson(json: string): ReplicatedState {
   try {
-    const { master, gtidSet, ...rest } = StateJson.parse(JSON.parse(json));
-    return { ...rest, master: master === 0 ? 0 : nodeId(master), gtidSet: GtidSet.parse(gtidSet) };
+    const saved = StateJson.parse(JSON.parse(json));
+    // The spread keeps the keys in order, so that equal states are saved as equal bytes wherever they come from.
+    return { ...saved, master: saved.master === 0 ? 0 : nodeId(saved.master), gtidSet: GtidSet.parse(saved.gtidSet) };
   } catch (error) {
     throw new PhxError('STORE_CORRUPT', `read saved state: not a state (${json.slice(0, 80)})`, { cause: error });
   }

@@ -22,7 +22,8 @@ export type UpdateResult =
   | Readonly<{ kind: 'failed'; error: PhxError }>;
 
 /** What apt (gpgv or sqv) says when it has no key for any signature of a release file. */
-const UNSIGNED = /NO_PUBKEY|is not signed|EXPKEYSIG|Missing key|couldn't be verified|no longer signed|No good signature/;
+const UNSIGNED =
+  /NO_PUBKEY|is not signed|EXPKEYSIG|Missing key|couldn't be verified|no longer signed|No good signature/;
 
 /**
  * apt with a state, cache and sources of its own in `dir`: it resolves and downloads as if nothing were installed, and writes
@@ -59,7 +60,9 @@ export class AptDownload {
   /** Makes `suite` of the mirror the one source and reads its package list. */
   async update(uri: string, suite: string, verification: Verification): Promise<UpdateResult> {
     await writeFile(join(this.#dir, 'sources.list'), `${sourceLine(uri, suite, this.#arch, verification)}\n`);
-    const result = await this.#apt(['update', '--error-on=any'], UPDATE_MS_MAX).catch((error: unknown) => error as PhxError);
+    const result = await this.#apt(['update', '--error-on=any'], UPDATE_MS_MAX).catch(
+      (error: unknown) => error as PhxError,
+    );
     if (result instanceof PhxError) {
       if (result.code === 'CANCELLED') throw result;
       return { kind: 'failed', error: result };
@@ -83,7 +86,8 @@ export class AptDownload {
     if (plan.code !== 0) throw this.#failed(names, plan);
     // 'uri' file-name bytes hash
     const wanted = new Map<string, number>();
-    for (const match of plan.stdout.matchAll(/^'[^']*' (\S+\.deb) (\d+)/gm)) wanted.set(match[1] as string, Number(match[2]));
+    for (const match of plan.stdout.matchAll(/^'[^']*' (\S+\.deb) (\d+)/gm))
+      wanted.set(match[1] as string, Number(match[2]));
     const before = new Set(await readdir(archives));
     const bytes = [...wanted].reduce((sum, [name, size]) => sum + (before.has(name) ? 0 : size), 0);
     this.#progress(`downloading ${wanted.size} packages, ${Math.ceil(bytes / 1e6)} MB still to come`);
@@ -98,7 +102,10 @@ export class AptDownload {
     const present = new Set(await readdir(archives));
     const missing = [...wanted.keys()].filter((name) => !present.has(name));
     if (missing.length > 0 || wanted.size === 0) {
-      throw new PhxError('UNAVAILABLE', `download ${names.join(', ')}: apt-get left out ${missing.join(', ') || 'everything'}`);
+      throw new PhxError(
+        'UNAVAILABLE',
+        `download ${names.join(', ')}: apt-get left out ${missing.join(', ') || 'everything'}`,
+      );
     }
     return [...wanted.keys()].map((name) => join(archives, name)).sort();
   }
@@ -133,7 +140,12 @@ export class AptDownload {
     return file;
   }
 
-  #apt(args: readonly string[], timeoutMs: number, onLine?: (line: string) => void, cwd?: string): Promise<CommandResult> {
+  #apt(
+    args: readonly string[],
+    timeoutMs: number,
+    onLine?: (line: string) => void,
+    cwd?: string,
+  ): Promise<CommandResult> {
     // --config-file is read last, after the machine's own configuration.
     return runCommand(dyingWithUs(['apt-get', '--config-file', join(this.#dir, 'apt.conf'), ...args]), {
       // English messages; no terminal dialogues.
@@ -169,7 +181,9 @@ export class PercentReporter {
   line(line: string): void {
     const percent = Number(/^dlstatus:\d+:([\d.]+):/.exec(line)?.[1] ?? Number.NaN);
     if (!(percent >= this.#next)) return;
-    this.#progress(`downloaded ${Math.round((this.#bytes * percent) / 100 / 1e6)} of ${Math.ceil(this.#bytes / 1e6)} MB`);
+    this.#progress(
+      `downloaded ${Math.round((this.#bytes * percent) / 100 / 1e6)} of ${Math.ceil(this.#bytes / 1e6)} MB`,
+    );
     this.#next = (Math.floor(percent / PROGRESS_STEP_PERCENT) + 1) * PROGRESS_STEP_PERCENT;
   }
 }
@@ -184,7 +198,13 @@ function complaints(result: CommandResult): string {
 /** Hooks and pins of the machine are for its own packages; #clear removes what its configuration set before this file was read. */
 function aptConf(dir: string, arch: string): string {
   const cleared = ['APT::Update::Pre-Invoke', 'APT::Update::Post-Invoke', 'APT::Update::Post-Invoke-Success'];
-  const hooks = ['DPkg::Pre-Invoke', 'DPkg::Post-Invoke', 'DPkg::Pre-Install-Pkgs', 'APT::Architectures', 'APT::Default-Release'];
+  const hooks = [
+    'DPkg::Pre-Invoke',
+    'DPkg::Post-Invoke',
+    'DPkg::Pre-Install-Pkgs',
+    'APT::Architectures',
+    'APT::Default-Release',
+  ];
   const set: readonly (readonly [string, string])[] = [
     ['Dir::Etc::sourcelist', join(dir, 'sources.list')],
     ['Dir::Etc::sourceparts', join(dir, 'none', 'partial')],
@@ -209,7 +229,8 @@ function aptConf(dir: string, arch: string): string {
     ['Acquire::AllowInsecureRepositories', 'false'],
   ];
   const quoted = (text: string): string => {
-    if (/["\n\\]/.test(text)) throw new PhxError('CONFIG_INVALID', `use cache folder ${JSON.stringify(dir)}: apt cannot quote it`);
+    if (/["\n\\]/.test(text))
+      throw new PhxError('CONFIG_INVALID', `use cache folder ${JSON.stringify(dir)}: apt cannot quote it`);
     return `"${text}"`;
   };
   return [

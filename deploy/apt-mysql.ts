@@ -6,7 +6,13 @@ import { FileLock } from '../base/file-lock.ts';
 import type { MysqlInstall } from '../base/mysql-install.ts';
 import { dyingWithUs, runCommand } from '../base/run-command.ts';
 import { AptDownload, type Verification } from './apt-download.ts';
-import { type AptSource, type DebianMirror, debianMirrors, parseDeb822Sources, parseOneLineSources } from './apt-sources.ts';
+import {
+  type AptSource,
+  type DebianMirror,
+  debianMirrors,
+  parseDeb822Sources,
+  parseOneLineSources,
+} from './apt-sources.ts';
 import { debianArch, isExecutable, probeFolder } from './mysqld-probe.ts';
 
 /** The suite that carries MySQL itself; Debian's stable suites carry MariaDB. */
@@ -23,9 +29,21 @@ const DEBIAN_KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
 /** Of an unpacked tree only this is of use; the rest (perl, manuals, locales) is removed. */
 const TOOLS_KEPT: ReadonlySet<string> = new Set([
-  ...['mysql', 'mysqladmin', 'mysqlbinlog', 'mysqlcheck', 'mysqldump', 'mysqlimport', 'mysqlslap', 'ibd2sdi', 'innochecksum'],
+  ...[
+    'mysql',
+    'mysqladmin',
+    'mysqlbinlog',
+    'mysqlcheck',
+    'mysqldump',
+    'mysqlimport',
+    'mysqlslap',
+    'ibd2sdi',
+    'innochecksum',
+  ],
 ]);
-const FOLDERS_DROPPED = ['doc', 'man', 'perl', 'perl5', 'locale', 'lintian', 'bug', 'info'].map((name) => join('usr', 'share', name));
+const FOLDERS_DROPPED = ['doc', 'man', 'perl', 'perl5', 'locale', 'lintian', 'bug', 'info'].map((name) =>
+  join('usr', 'share', name),
+);
 
 export type ProvisionOptions = Readonly<{
   cacheDir: string;
@@ -153,7 +171,13 @@ async function machineKeyrings(mirror: DebianMirror, download: AptDownload): Pro
   const paths = files.filter((file) => file.startsWith('/'));
   const found: string[] = [];
   for (const path of new Set([...paths, DEBIAN_KEYRING])) {
-    if (await stat(path).then(() => true, () => false)) found.push(path);
+    if (
+      await stat(path).then(
+        () => true,
+        () => false,
+      )
+    )
+      found.push(path);
   }
   return found.length === 0 ? null : found;
 }
@@ -167,7 +191,10 @@ async function requireApt(aptEtc: string, env: NodeJS.ProcessEnv): Promise<reado
     if (!found.includes(true)) missing.push(tool);
   }
   if (missing.length > 0) {
-    throw new PhxError('MYSQL_UNSUITABLE', `this system has no ${missing.join(', ')}, so Debian's packages cannot be used`);
+    throw new PhxError(
+      'MYSQL_UNSUITABLE',
+      `this system has no ${missing.join(', ')}, so Debian's packages cannot be used`,
+    );
   }
   const mirrors = debianMirrors(await readSources(aptEtc));
   if (mirrors.length > 0) return mirrors;
@@ -188,7 +215,11 @@ async function readSources(aptEtc: string): Promise<readonly AptSource[]> {
 }
 
 /** The newest usable tree of the cache; one that is damaged is passed over and in the end replaced. */
-async function findCached(cacheDir: string, arch: string, progress: (line: string) => void): Promise<MysqlInstall | null> {
+async function findCached(
+  cacheDir: string,
+  arch: string,
+  progress: (line: string) => void,
+): Promise<MysqlInstall | null> {
   const names = await readdir(cacheDir).catch(() => []);
   const trees = names.filter((name) => name.startsWith('mysql-') && name.endsWith(`-${arch}`));
   trees.sort((a, b) => b.localeCompare(a, 'en', { numeric: true }));

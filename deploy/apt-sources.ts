@@ -34,7 +34,9 @@ export function parseOneLineSources(text: string): readonly AptSource[] {
     if (match === null) return [];
     const [, options = '', uri = '', suite = '', components = ''] = match;
     const option = (name: string): string | undefined =>
-      words(options).find((word) => word.toLowerCase().startsWith(`${name}=`))?.slice(name.length + 1);
+      words(options)
+        .find((word) => word.toLowerCase().startsWith(`${name}=`))
+        ?.slice(name.length + 1);
     const signedBy = option('signed-by');
     return [
       {
@@ -117,7 +119,8 @@ export function sourceLine(
   if (verification.trusted) options.push('trusted=yes');
   else if (verification.keyrings !== null) options.push(`signed-by=${verification.keyrings.join(',')}`);
   const line = `deb [${options.join(' ')}] ${uri} ${suite} main`;
-  if (/[\n\r]/.test(line)) throw new PhxError('CONFIG_INVALID', `write apt source: line break in ${JSON.stringify(line)}`);
+  if (/[\n\r]/.test(line))
+    throw new PhxError('CONFIG_INVALID', `write apt source: line break in ${JSON.stringify(line)}`);
   return line;
 }
 

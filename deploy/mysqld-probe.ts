@@ -34,19 +34,30 @@ export function debianArch(arch: string = process.arch): Readonly<{ debian: stri
 export function judgeVersion(path: string, banner: string): string {
   const text = banner.trim();
   if (/mariadb/i.test(text)) {
-    throw new PhxError('MYSQL_UNSUITABLE', `use ${path}: it is MariaDB, whose GTIDs and semi-sync differ from MySQL's: ${text}`, {
-      hint: 'install MySQL or Percona Server 8.0.26 or newer, or let phxsql provision one (leave PHXSQL_MYSQLD unset)',
-    });
+    throw new PhxError(
+      'MYSQL_UNSUITABLE',
+      `use ${path}: it is MariaDB, whose GTIDs and semi-sync differ from MySQL's: ${text}`,
+      {
+        hint: 'install MySQL or Percona Server 8.0.26 or newer, or let phxsql provision one (leave PHXSQL_MYSQLD unset)',
+      },
+    );
   }
   const number = /\bVer (\d+\.\d+\.\d+)/.exec(text)?.[1];
   const version = number === undefined ? null : parseMysqlVersion(number);
   if (number === undefined || version === null) {
-    throw new PhxError('MYSQL_UNSUITABLE', `use ${path}: --version does not look like MySQL's: ${JSON.stringify(text.slice(0, 200))}`);
+    throw new PhxError(
+      'MYSQL_UNSUITABLE',
+      `use ${path}: --version does not look like MySQL's: ${JSON.stringify(text.slice(0, 200))}`,
+    );
   }
   if (!atLeast(version, [8, 0, 26])) {
-    throw new PhxError('MYSQL_UNSUITABLE', `use ${path}: version ${number} is older than 8.0.26, the first with semisync_source`, {
-      hint: 'install MySQL or Percona Server 8.0.26 or newer, or let phxsql provision one (leave PHXSQL_MYSQLD unset)',
-    });
+    throw new PhxError(
+      'MYSQL_UNSUITABLE',
+      `use ${path}: version ${number} is older than 8.0.26, the first with semisync_source`,
+      {
+        hint: 'install MySQL or Percona Server 8.0.26 or newer, or let phxsql provision one (leave PHXSQL_MYSQLD unset)',
+      },
+    );
   }
   return number;
 }
@@ -128,7 +139,13 @@ export async function probeFolder(root: string, source: MysqlInstall['source']):
 
 async function requirePlugins(mysqld: string, pluginDir: string): Promise<void> {
   for (const [file, what] of PLUGINS_NEEDED) {
-    if (await stat(join(pluginDir, file)).then((found) => found.isFile(), () => false)) continue;
+    if (
+      await stat(join(pluginDir, file)).then(
+        (found) => found.isFile(),
+        () => false,
+      )
+    )
+      continue;
     throw new PhxError('MYSQL_UNSUITABLE', `use ${mysqld}: ${what} is missing: no ${file} in ${pluginDir}`, {
       hint: 'install the full server package of MySQL or Percona Server, or let phxsql provision one (leave PHXSQL_MYSQLD unset)',
     });
@@ -142,12 +159,24 @@ async function ask(argv: readonly string[], mysqld: string): Promise<string> {
   });
   if (result.code === 0) return result.stdout;
   const reason = result.stderr.trim().split('\n').slice(-3).join(' | ');
-  throw new PhxError('MYSQL_UNSUITABLE', `use ${mysqld}: ${argv.at(-1)} ended with ${result.code ?? result.signal}: ${reason}`);
+  throw new PhxError(
+    'MYSQL_UNSUITABLE',
+    `use ${mysqld}: ${argv.at(-1)} ended with ${result.code ?? result.signal}: ${reason}`,
+  );
 }
 
 export async function isExecutable(path: string): Promise<boolean> {
-  const file = await stat(path).then((found) => found.isFile(), () => false);
-  return file && access(path, constants.X_OK).then(() => true, () => false);
+  const file = await stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+  return (
+    file &&
+    access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    )
+  );
 }
 
 async function firstExecutable(paths: readonly string[]): Promise<string | null> {

@@ -433,10 +433,12 @@ export function encodeRotate(
   return encodeEvent({ type: EVENT_TYPE.ROTATE, serverId, body, flags: EVENT_FLAG_ARTIFICIAL, crc });
 }
 
-/** Version 1, with checksum; `logPos` from 4 to below 4 GiB, else the replica's I/O thread stops. */
-export function encodeHeartbeat(heartbeat: Readonly<{ file: string; logPos: number; serverId: number }>): Buffer {
-  const { serverId, logPos } = heartbeat;
-  return encodeEvent({ type: EVENT_TYPE.HEARTBEAT, serverId, logPos, body: Buffer.from(heartbeat.file) });
+/** Version 1; `logPos` from 4 to below 4 GiB, else the replica's I/O thread stops. */
+export function encodeHeartbeat(
+  heartbeat: Readonly<{ file: string; logPos: number; serverId: number; crc?: boolean }>,
+): Buffer {
+  const { serverId, logPos, crc = true } = heartbeat;
+  return encodeEvent({ type: EVENT_TYPE.HEARTBEAT, serverId, logPos, body: Buffer.from(heartbeat.file), crc });
 }
 
 export function encodePreviousGtids(

@@ -18,6 +18,8 @@ export type SyncStatus = Readonly<{
   appends: number;
   pid: number;
   spareReady: boolean;
+  /** Acks of heartbeats: each repeats what a lost connection may have lost. */
+  repeatedAcks: number;
 }>;
 
 export type AgentRole = 'stopped' | 'recovering' | 'replica' | 'promoting' | 'master' | 'demoting' | 'failed';
@@ -109,7 +111,10 @@ export interface BinlogsvrClient extends AsyncDisposable {
   fence(epoch: number, release: boolean, timeoutMs: number): Promise<Outcome>;
   barrier(timeoutMs: number): Promise<View>;
   /** How many leading transactions the store holds with that checksum; the rest are not in it. */
-  compareTail(transactions: Iterable<TailTransaction>, timeoutMs: number): Promise<{ matching: number; reason: string }>;
+  compareTail(
+    transactions: Iterable<TailTransaction>,
+    timeoutMs: number,
+  ): Promise<{ matching: number; reason: string }>;
   report(report: AgentReport, timeoutMs: number): Promise<View>;
   /** Views until `signal` fires; ends with an error when the stream breaks (the caller subscribes again). */
   subscribe(signal: AbortSignal): AsyncIterable<View>;

@@ -1,5 +1,5 @@
-import { invariant } from '../base/invariant.ts';
 import { PhxError } from '../base/errors.ts';
+import { invariant } from '../base/invariant.ts';
 import { EVENT_TYPE, parseEventHeader, parseRotate } from '../mysql/binlog-event.ts';
 import { isErr, parseErr } from '../mysql/result.ts';
 import { parseDumpPacket } from '../mysql/semi-sync.ts';
@@ -107,7 +107,8 @@ export class DumpSession {
   }
 
   #heartbeat(position: BinlogPosition): BinlogPosition | null {
-    if (!this.idle || position.file === '' || position.position === 0 || samePosition(position, this.#acked)) return null;
+    if (!this.idle || position.file === '' || position.position === 0 || samePosition(position, this.#acked))
+      return null;
     this.#acked = position;
     return position;
   }

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../base/errors.ts';
-import type { StreamItem } from '../mysql/transaction-stream.ts';
 import type { GtidSet } from '../mysql/gtid-set.ts';
+import type { StreamItem } from '../mysql/transaction-stream.ts';
 
 /** Where the store stands when everything proposed before has been applied. */
 export type StoreState = Readonly<{

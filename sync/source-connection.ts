@@ -2,10 +2,11 @@ import { createConnection, type Socket } from 'node:net';
 import { PhxError } from '../base/errors.ts';
 import { AUTH_PLUGIN, FAST_AUTH_OK, FULL_AUTH, scrambleCachingSha2, scrambleNative } from '../mysql/auth.ts';
 import { CAPABILITY } from '../mysql/capabilities.ts';
-import { COMMAND, encodeBinlogDumpGtid } from '../mysql/command.ts';
+import { COMMAND, encodeBinlogDumpGtid, encodeQuery } from '../mysql/command.ts';
 import { encodeHandshakeResponse, parseAuthSwitch, parseHandshake } from '../mysql/handshake.ts';
 import { encodePacket, PacketReader } from '../mysql/packet.ts';
 import { isErr, isOk, parseErr } from '../mysql/result.ts';
+import { type QueryResult, ResultReader } from '../mysql/result-reader.ts';
 
 const MAX_PACKET_BYTES = 0x4000_0000;
 const CLIENT_CAPABILITIES =
@@ -27,6 +28,8 @@ export class SourceConnection {
   readonly #socket: Socket;
   readonly #reader = new PacketReader({ maxPayloadBytes: MAX_PACKET_BYTES });
   readonly #waiters: Waiter[] = [];
+  /** Packets nobody has asked for yet: mysqld sends "fast auth ok" and OK in one segment. */
+  readonly #inbox: Buffer[] = [];
   #lastSequence = -1;
   #onPacket: ((payload: Buffer) => void) | null = null;
   #closed: Error | null = null;
@@ -41,7 +44,9 @@ export class SourceConnection {
   }
 
   /** Connects and logs in. The caller bounds the time by `signal`. */
-  static async open(options: Readonly<{ socketPath: string; user: string; password: string; signal: AbortSignal }>): Promise<SourceConnection> {
+  static async open(
+    options: Readonly<{ socketPath: string; user: string; password: string; signal: AbortSignal }>,
+  ): Promise<SourceConnection> {
     const socket = createConnection({ path: options.socketPath });
     const connection = new SourceConnection(socket);
     const abort = (): void => connection.destroy(new PhxError('TIMEOUT', 'log in to mysqld: no answer in time'));
@@ -68,14 +73,21 @@ export class SourceConnection {
     else this.#closeListeners.push(listener);
   }
 
-  /** Runs a statement that returns no rows. */
-  async execute(sql: string): Promise<void> {
-    const reply = await this.#command(Buffer.concat([Buffer.from([COMMAND.QUERY]), Buffer.from(sql)]));
-    if (!isOk(reply)) throw new PhxError('MYSQL_PROTOCOL', `run statement: unexpected answer to ${sql}`);
+  /** Runs one statement; rejects with MYSQL_PROTOCOL if mysqld refuses it. */
+  async query(sql: string): Promise<Exclude<QueryResult, { kind: 'err' }>> {
+    this.#write(encodeQuery(sql), 0);
+    const reader = new ResultReader({ deprecateEof: false });
+    for (;;) {
+      const result = reader.push(await this.#next());
+      if (result?.kind === 'err') throw new PhxError('MYSQL_PROTOCOL', `mysqld refused ${sql}: ${result.err.message}`);
+      if (result !== null) return result;
+    }
   }
 
   async ping(): Promise<void> {
-    await this.#command(Buffer.from([COMMAND.PING]));
+    this.#write(Buffer.from([COMMAND.PING]), 0);
+    const reply = await this.#next();
+    if (!isOk(reply)) throw new PhxError('MYSQL_PROTOCOL', 'mysqld does not answer a ping with OK');
   }
 
   /** Turns the connection into a dump stream: every further packet goes to `onPacket`, in order. */
@@ -131,21 +143,19 @@ export class SourceConnection {
       } else if (reply[0] === 0x01 && reply[1] === FULL_AUTH) {
         this.#write(Buffer.concat([Buffer.from(password), Buffer.from([0])]), this.#lastSequence + 1);
       } else if (!(reply[0] === 0x01 && reply[1] === FAST_AUTH_OK)) {
-        throw new PhxError('MYSQL_PROTOCOL', `log in to mysqld: unexpected packet ${reply.subarray(0, 8).toString('hex')}`);
+        throw new PhxError(
+          'MYSQL_PROTOCOL',
+          `log in to mysqld: unexpected packet ${reply.subarray(0, 8).toString('hex')}`,
+        );
       }
     }
   }
 
-  async #command(payload: Uint8Array): Promise<Buffer> {
-    this.#write(payload, 0);
-    const reply = await this.#next();
-    if (isErr(reply)) throw new PhxError('MYSQL_PROTOCOL', `mysqld refused a command: ${parseErr(reply).message}`);
-    return reply;
-  }
-
   #next(): Promise<Buffer> {
     return new Promise((resolve, reject) => {
-      if (this.#closed !== null) reject(this.#closed);
+      const ready = this.#inbox.shift();
+      if (ready !== undefined) resolve(ready);
+      else if (this.#closed !== null) reject(this.#closed);
       else this.#waiters.push({ resolve, reject });
     });
   }
@@ -159,13 +169,18 @@ export class SourceConnection {
       this.#reader.push(chunk);
       for (let packet = this.#reader.next(); packet !== null; packet = this.#reader.next()) {
         this.#lastSequence = packet.sequence;
-        if (this.#onPacket !== null) this.#onPacket(packet.payload);
-        else this.#waiters.shift()?.resolve(packet.payload);
+        this.#deliver(packet.payload);
         if (this.#closed !== null) return;
       }
     } catch (error) {
       this.#fail(error as Error);
     }
+  }
+
+  #deliver(payload: Buffer): void {
+    if (this.#onPacket !== null) this.#onPacket(payload);
+    else if (this.#waiters.length > 0) (this.#waiters.shift() as Waiter).resolve(payload);
+    else this.#inbox.push(payload);
   }
 
   #fail(error: Error): void {

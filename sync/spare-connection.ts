@@ -22,10 +22,7 @@ export class SpareConnection {
   #takers: ((connection: SourceConnection) => void)[] = [];
   #stop = new AbortController();
 
-  constructor(
-    options: Readonly<{ user: string; password: string; clock: Clock; log: Logger }>,
-    onChange: () => void,
-  ) {
+  constructor(options: Readonly<{ user: string; password: string; clock: Clock; log: Logger }>, onChange: () => void) {
     this.#account = { user: options.user, password: options.password };
     this.#clock = options.clock;
     this.#log = options.log;

@@ -37,7 +37,8 @@ export type SyncTarget = Readonly<{ epoch: number; socketPath: string }>;
  *      └──── target gone ────┴──── stream or append failed ◄──┘
  *
  * A stream is never repaired: whatever goes wrong, it is dropped, the store is asked where it stands (`settle`), and a new
- * stream starts after exactly that. An ack is sent only on the stream its transaction came from.
+ * stream starts after exactly that. An ack is sent only on the stream its transaction came from. mysqld's ack receiver may
+ * notice a new stream only when a poll of up to 1 s is over that it began with the one before (semisync_source_ack_receiver).
  */
 export class Sync {
   readonly #options: SyncOptions;
@@ -58,6 +59,7 @@ export class Sync {
       appends: 0,
       pid: process.pid,
       spareReady: false,
+      repeatedAcks: 0,
     };
   }
 
@@ -150,7 +152,7 @@ export class Sync {
     };
 
     const begin = async (): Promise<void> => {
-      await connection.execute(
+      await connection.query(
         `SET @rpl_semi_sync_replica=1, @rpl_semi_sync_slave=1, @source_binlog_checksum='CRC32', @master_binlog_checksum='CRC32', ` +
           `@source_heartbeat_period=${HEARTBEAT_MS * 1e6}, @master_heartbeat_period=${HEARTBEAT_MS * 1e6}, ` +
           `@replica_uuid='${this.#options.replicaUuid}', @slave_uuid='${this.#options.replicaUuid}'`,
@@ -159,7 +161,11 @@ export class Sync {
         serverId: this.#options.serverId,
         gtidSet: state.gtidSet.encode(),
         onPacket: (payload) => {
-          ack(session.packet(payload));
+          const repeat = session.packet(payload);
+          if (repeat !== null) {
+            ack(repeat);
+            this.#report({ repeatedAcks: this.#status.repeatedAcks + 1 });
+          }
           if (!paused && session.pendingBytes > PENDING_BYTES_MAX) {
             paused = true;
             connection.pause();

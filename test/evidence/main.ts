@@ -11,7 +11,16 @@ import { PIECES, type Piece } from './pieces.ts';
 
 const FOLDER = fileURLToPath(new URL('../../docs/evidence/', import.meta.url));
 
-type Line = Readonly<{ piece: string; commit: string; seed: number; units: number; startedAt: string; durationMs: number; ok: boolean; detail: string }>;
+type Line = Readonly<{
+  piece: string;
+  commit: string;
+  seed: number;
+  units: number;
+  startedAt: string;
+  durationMs: number;
+  ok: boolean;
+  detail: string;
+}>;
 
 function recorded(piece: Piece): Line[] {
   const file = `${FOLDER}${piece.name}.jsonl`;
@@ -22,7 +31,8 @@ function recorded(piece: Piece): Line[] {
 
 function commitNow(): string {
   const head = execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
-  const dirty = execFileSync('git', ['status', '--porcelain', '--untracked-files=no'], { encoding: 'utf8' }).trim() !== '';
+  const dirty =
+    execFileSync('git', ['status', '--porcelain', '--untracked-files=no'], { encoding: 'utf8' }).trim() !== '';
   return dirty ? `${head}+changes` : head;
 }
 
@@ -33,7 +43,9 @@ const { values, positionals } = parseArgs({
 const unknown = positionals.filter((name) => !PIECES.some((piece) => piece.name === name));
 if (values.help === true || unknown.length > 0) {
   if (unknown.length > 0) console.error(`unknown piece: ${unknown.join(', ')}`);
-  console.log(`usage: npm run evidence [-- PIECE ...] [--minutes M]\n${PIECES.map((p) => `  ${p.name.padEnd(12)} ${p.what}; target ${p.target} ${p.unit}`).join('\n')}`);
+  console.log(
+    `usage: npm run evidence [-- PIECE ...] [--minutes M]\n${PIECES.map((p) => `  ${p.name.padEnd(12)} ${p.what}; target ${p.target} ${p.unit}`).join('\n')}`,
+  );
   process.exit(unknown.length > 0 ? 2 : 0);
 }
 
@@ -70,7 +82,9 @@ for (const piece of PIECES.filter(({ name }) => positionals.length === 0 || posi
     };
     appendFileSync(`${FOLDER}${piece.name}.jsonl`, `${JSON.stringify(line)}\n`);
     lines = [...lines, line];
-    console.log(`${piece.name} seed ${seed}: ${ok ? 'ok' : `FAILED ${detail}`} (${line.durationMs} ms, ${done + (ok ? piece.unitsPerRun : 0)} of ${piece.target})`);
+    console.log(
+      `${piece.name} seed ${seed}: ${ok ? 'ok' : `FAILED ${detail}`} (${line.durationMs} ms, ${done + (ok ? piece.unitsPerRun : 0)} of ${piece.target})`,
+    );
     if (!ok) {
       failed = true;
       break;

@@ -26,7 +26,11 @@ function vitest(files: readonly string[], env: Readonly<Record<string, string>>)
     child.stderr.on('data', (chunk) => (output += chunk));
     child.on('error', reject);
     child.on('close', (code) => {
-      const summary = output.split('\n').filter((line) => /Tests|write gaps|mutations/.test(line)).join('; ').trim();
+      const summary = output
+        .split('\n')
+        .filter((line) => /Tests|write gaps|mutations/.test(line))
+        .join('; ')
+        .trim();
       if (code === 0) resolve(summary);
       else reject(new Error(output.slice(-4000)));
     });

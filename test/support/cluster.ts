@@ -65,7 +65,15 @@ export class TestCluster implements AsyncDisposable {
     portOffset += 100;
     const cluster = new TestCluster(mkdtempSync(join(tmpdir(), 'phx-e2e-')), portOffset);
     try {
-      await cluster.cli(['cluster', 'start', '--nodes', String(options.nodes ?? 3), '--port-offset', String(portOffset), '--detach']);
+      await cluster.cli([
+        'cluster',
+        'start',
+        '--nodes',
+        String(options.nodes ?? 3),
+        '--port-offset',
+        String(portOffset),
+        '--detach',
+      ]);
     } catch (error) {
       await cluster.cli(['cluster', 'stop']).catch(() => {});
       throw new Error(`cluster did not start (logs kept in ${cluster.dir}): ${String(error)}`);
@@ -75,7 +83,11 @@ export class TestCluster implements AsyncDisposable {
 
   /** Runs `phxsql ARGS --dir DIR`; rejects on a non-zero exit with what it printed. */
   async cli(args: readonly string[], timeoutMs = 180_000): Promise<string> {
-    const { stdout } = await run(process.execPath, [BIN, ...args, '--dir', this.dir], { env: this.#env, timeout: timeoutMs, maxBuffer: 1 << 24 });
+    const { stdout } = await run(process.execPath, [BIN, ...args, '--dir', this.dir], {
+      env: this.#env,
+      timeout: timeoutMs,
+      maxBuffer: 1 << 24,
+    });
     return stdout;
   }
 
@@ -258,6 +270,8 @@ export function runToEnd(file: string, args: readonly string[], timeoutMs: numbe
     child.stdout.on('data', (chunk) => (output += chunk));
     child.stderr.on('data', (chunk) => (output += chunk));
     child.on('error', reject);
-    child.on('close', (code) => (code === 0 ? resolve(output) : reject(new Error(`${file} exited with ${code}: ${output.slice(-3000)}`))));
+    child.on('close', (code) =>
+      code === 0 ? resolve(output) : reject(new Error(`${file} exited with ${code}: ${output.slice(-3000)}`)),
+    );
   });
 }

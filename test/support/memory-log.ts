@@ -1,4 +1,4 @@
-import { epochOf, instanceId, type InstanceId, nodeId } from '../../base/brands.ts';
+import { epochOf, type InstanceId, instanceId, nodeId } from '../../base/brands.ts';
 import { PhxError } from '../../base/errors.ts';
 import type { LogSource } from '../../binlogsvr/log-source.ts';
 import { apply, initialState } from '../../binlogsvr/state-machine.ts';

@@ -1,5 +1,5 @@
-import type { Connection } from 'mysql2/promise';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Connection } from 'mysql2/promise';
 import type { HostPort, TestCluster } from './cluster.ts';
 
 type Row = `${number}:${number}`;
@@ -26,13 +26,21 @@ export class Writers {
     this.#table = table;
   }
 
-  static async start(cluster: TestCluster, threads: number, ports: readonly HostPort[], table = 'load.rows'): Promise<Writers> {
+  static async start(
+    cluster: TestCluster,
+    threads: number,
+    ports: readonly HostPort[],
+    table = 'load.rows',
+  ): Promise<Writers> {
     const writers = new Writers(cluster, ports, table);
     await cluster.sql(
       ports[0] as HostPort,
       `CREATE DATABASE IF NOT EXISTS ${table.split('.')[0]}; CREATE TABLE IF NOT EXISTS ${table} (w INT, n INT, pad VARCHAR(100), PRIMARY KEY (w, n))`,
     );
-    const first = await cluster.sql<{ n: number }>(ports[0] as HostPort, `SELECT COALESCE(MAX(n), 0) AS n FROM ${table}`);
+    const first = await cluster.sql<{ n: number }>(
+      ports[0] as HostPort,
+      `SELECT COALESCE(MAX(n), 0) AS n FROM ${table}`,
+    );
     for (let w = 0; w < threads; w += 1) writers.#tasks.push(writers.#write(w, (first[0]?.n ?? 0) + 1));
     return writers;
   }
@@ -48,7 +56,10 @@ export class Writers {
     for (;;) {
       const at = this.ackTimes.at(-1);
       if (at !== undefined && at > since) return (this.ackTimes.find((each) => each > since) as number) - since;
-      if (Date.now() > end) throw new Error(`no insert acknowledged for ${timeoutMs} ms; last errors: ${this.errors.slice(-5).join(' | ')}`);
+      if (Date.now() > end)
+        throw new Error(
+          `no insert acknowledged for ${timeoutMs} ms; last errors: ${this.errors.slice(-5).join(' | ')}`,
+        );
       await pause(5);
     }
   }
@@ -71,7 +82,10 @@ export class Writers {
         connection ??= await this.#cluster.connect(this.#ports[w % this.#ports.length] as HostPort);
         connection.on('error', () => {});
         this.attempted.add(row);
-        await withTimeout(connection.query(`INSERT INTO ${this.#table} VALUES (?, ?, REPEAT('x', 80))`, [w, n]), 30_000);
+        await withTimeout(
+          connection.query(`INSERT INTO ${this.#table} VALUES (?, ?, REPEAT('x', 80))`, [w, n]),
+          30_000,
+        );
         this.acked.add(row);
         this.ackTimes.push(Date.now());
       } catch (error) {

@@ -35,7 +35,7 @@ describe('an agent with a real mysqld', () => {
     expect(node.store.calls.slice(0, 2)).toEqual(['baseline', 'stand']);
     const root = await node.root();
     await root.query('CREATE DATABASE bank');
-    await root.query('CREATE TABLE bank.t (id INT PRIMARY KEY, v VARCHAR(20))');
+    await root.query('CREATE TABLE bank.t (id INT PRIMARY KEY, v VARCHAR(40))');
     await root.query("INSERT INTO bank.t VALUES (1, 'acked')");
     expect(await executed(node)).toBe(node.store.gtidSet);
   });
@@ -83,7 +83,11 @@ describe('an agent with a real mysqld', () => {
     await node.waiters(1);
     const began = performance.now();
     node.kill9();
-    await eventually('epoch released', 5_000, () => !node.store.log.state.open || node.store.log.state.epoch > before.epoch);
+    await eventually(
+      'epoch released',
+      5_000,
+      () => !node.store.log.state.open || node.store.log.state.epoch > before.epoch,
+    );
     const releasedMs = performance.now() - began;
     release();
     await node.isMaster();
@@ -118,7 +122,9 @@ describe('an agent with a real mysqld', () => {
     node.store.quorum = false;
     const starts = node.host.starts;
     node.kill9();
-    await eventually('waits for a majority', 10_000, () => node.store.lastReport?.reason.includes('waits for a majority'));
+    await eventually('waits for a majority', 10_000, () =>
+      node.store.lastReport?.reason.includes('waits for a majority'),
+    );
     expect(node.host.current()).toBeNull();
     expect(node.host.starts).toBe(starts);
     node.store.quorum = true;
@@ -240,8 +246,17 @@ describe('an agent with a real mysqld', () => {
     const { epoch } = node.store.log.state;
     node.store.fenceByOther();
     // An election this mysqld did not stand for, as a late proposal of another leader would bring it.
-    node.store.say({ kind: 'elect', node: node.address.id, basedOnEpoch: epoch, executedUpTo: node.store.log.state.appliedIndex });
-    await eventually('released', 10_000, () => node.store.calls.includes('release') && node.store.log.state.epoch > epoch);
+    node.store.say({
+      kind: 'elect',
+      node: node.address.id,
+      basedOnEpoch: epoch,
+      executedUpTo: node.store.log.state.appliedIndex,
+    });
+    await eventually(
+      'released',
+      10_000,
+      () => node.store.calls.includes('release') && node.store.log.state.epoch > epoch,
+    );
     await node.isMaster();
   });
 
@@ -278,7 +293,11 @@ describe('an agent with a real mysqld', () => {
     await node.startAgent();
     await node.isReplica();
     const admin = await node.admin();
-    await admin.query("SET gtid_next = '00000000-0000-0000-0000-0000000000ee:7'; SET sql_log_bin = 0; SET GLOBAL gtid_purged = '+00000000-0000-0000-0000-0000000000ee:7'").catch(() => {});
+    await admin
+      .query(
+        "SET gtid_next = '00000000-0000-0000-0000-0000000000ee:7'; SET sql_log_bin = 0; SET GLOBAL gtid_purged = '+00000000-0000-0000-0000-0000000000ee:7'",
+      )
+      .catch(() => {});
     await eventually('failed', 10_000, () => node.store.lastReport?.role === 'failed');
     expect(node.store.lastReport?.reason).toContain('00000000-0000-0000-0000-0000000000ee:7');
     expect(node.store.lastReport?.servingReads).toBe(false);

@@ -16,7 +16,11 @@ export class LocalHost implements MysqldHost {
   async start({ file, args, cwd, logFile }: MysqldCommand): Promise<MysqldProcess> {
     const output = openSync(logFile, 'a', 0o600);
     const [program, ...rest] = dyingWithUs([file, ...args]);
-    const child = spawn(program as string, rest, { cwd, stdio: ['ignore', output, output], env: mysqldEnv(process.env) });
+    const child = spawn(program as string, rest, {
+      cwd,
+      stdio: ['ignore', output, output],
+      env: mysqldEnv(process.env),
+    });
     closeSync(output);
     this.starts += 1;
     this.#child = child;

@@ -25,7 +25,13 @@ describe('a running cluster', () => {
           ...['gtidExecuted', 'executedIndex', 'chosenIndex', 'lagMs', 'pids'],
         ]),
       );
-      for (const pid of [node.pids.supervisor, node.pids.mysqld, node.pids.binlogsvr, node.pids.agent, node.pids.sync]) {
+      for (const pid of [
+        node.pids.supervisor,
+        node.pids.mysqld,
+        node.pids.binlogsvr,
+        node.pids.agent,
+        node.pids.sync,
+      ]) {
         expect(pid).toBeGreaterThan(0);
       }
       expect(node.pids.proxy.length).toBeGreaterThan(0);
@@ -35,8 +41,11 @@ describe('a running cluster', () => {
   test('a client that writes to the RW port of each node in turn sees one database', async () => {
     const { nodes } = await cluster.status();
     await cluster.sql(nodes[0]!.rw, 'CREATE DATABASE one; CREATE TABLE one.t (id INT PRIMARY KEY, v VARCHAR(20))');
-    for (const [i, node] of nodes.entries()) await cluster.sql(node.rw, 'INSERT INTO one.t VALUES (?, ?)', [i, `by node ${node.id}`]);
-    const seen = await Promise.all(nodes.map((node) => cluster.sql(node.rw, 'SELECT @@server_id AS s, id, v FROM one.t ORDER BY id')));
+    for (const [i, node] of nodes.entries())
+      await cluster.sql(node.rw, 'INSERT INTO one.t VALUES (?, ?)', [i, `by node ${node.id}`]);
+    const seen = await Promise.all(
+      nodes.map((node) => cluster.sql(node.rw, 'SELECT @@server_id AS s, id, v FROM one.t ORDER BY id')),
+    );
     for (const rows of seen) expect(rows).toEqual(seen[0]);
     expect(seen[0]).toHaveLength(nodes.length);
   });
@@ -46,7 +55,10 @@ describe('a running cluster', () => {
     const master = status.nodes.find((node) => node.id === status.master)!;
     const [onMaster] = await cluster.sql<{ uuid: string }>(master.rw, 'SELECT @@server_uuid AS uuid');
     for (const node of status.nodes) {
-      const [read] = await cluster.sql<{ uuid: string; n: number }>(node.ro, 'SELECT @@server_uuid AS uuid, (SELECT COUNT(*) FROM one.t) AS n');
+      const [read] = await cluster.sql<{ uuid: string; n: number }>(
+        node.ro,
+        'SELECT @@server_uuid AS uuid, (SELECT COUNT(*) FROM one.t) AS n',
+      );
       expect(read?.uuid).not.toBe(onMaster?.uuid);
       expect(read?.n).toBe(3);
       await expect(cluster.sql(node.ro, "INSERT INTO one.t VALUES (99, 'no')")).rejects.toThrow(/read-only/);
@@ -74,11 +86,21 @@ describe('a running cluster', () => {
   test('sysbench through a slave node ends without an error and with equal data everywhere', async () => {
     const status = await cluster.converged();
     const slave = status.nodes.find((node) => node.id !== status.master)!;
-    await cluster.sql(slave.rw, "CREATE DATABASE sbtest; CREATE USER sb@'%' IDENTIFIED BY 'sb'; GRANT ALL ON sbtest.* TO sb@'%'");
+    await cluster.sql(
+      slave.rw,
+      "CREATE DATABASE sbtest; CREATE USER sb@'%' IDENTIFIED BY 'sb'; GRANT ALL ON sbtest.* TO sb@'%'",
+    );
     // Debian's sysbench is linked to a client that logs in over TLS or by the server's RSA key; TLS is spliced.
     const common = [
       ...['oltp_read_write', `--mysql-host=${slave.rw.host}`, `--mysql-port=${slave.rw.port}`],
-      ...['--mysql-user=sb', '--mysql-password=sb', '--mysql-ssl=on', '--tables=2', '--table-size=2000', '--threads=16'],
+      ...[
+        '--mysql-user=sb',
+        '--mysql-password=sb',
+        '--mysql-ssl=on',
+        '--tables=2',
+        '--table-size=2000',
+        '--threads=16',
+      ],
       `--time=${count(60, 10)}`,
     ];
     await runToEnd('sysbench', [...common, 'prepare'], 120_000);

@@ -17,7 +17,10 @@ describe('losing more than one node may', () => {
   test('un-acknowledged commits of a killed master are gone after it rejoins, rows and DDL', async () => {
     const before = await cluster.converged();
     const master = before.nodes.find((node) => node.id === before.master)!;
-    await cluster.sql(master.rw, 'CREATE DATABASE ua; CREATE TABLE ua.t (id INT PRIMARY KEY); INSERT INTO ua.t VALUES (1)');
+    await cluster.sql(
+      master.rw,
+      'CREATE DATABASE ua; CREATE TABLE ua.t (id INT PRIMARY KEY); INSERT INTO ua.t VALUES (1)',
+    );
     const a = await cluster.connect(master.rw, 'ua');
     const b = await cluster.connect(master.rw, 'ua');
     for (const each of [a, b]) each.on('error', () => {});
@@ -25,8 +28,14 @@ describe('losing more than one node may', () => {
     // With its binlogsvr (and so sync) frozen, nothing can be acknowledged any more.
     kill(master.pids.binlogsvr, 'SIGSTOP');
     try {
-      a.query('INSERT INTO t VALUES (666)').then(() => (acknowledged += 1), () => {});
-      b.query('CREATE TABLE ghost (id INT PRIMARY KEY)').then(() => (acknowledged += 1), () => {});
+      a.query('INSERT INTO t VALUES (666)').then(
+        () => (acknowledged += 1),
+        () => {},
+      );
+      b.query('CREATE TABLE ghost (id INT PRIMARY KEY)').then(
+        () => (acknowledged += 1),
+        () => {},
+      );
       await eventually('both wait in mysqld', 5000, async () => {
         const rows = await adminRows(cluster, master.pids.mysqld as number);
         return rows >= 2;
@@ -45,7 +54,10 @@ describe('losing more than one node may', () => {
     expect(acknowledged).toBe(0);
     for (const node of after.nodes) {
       expect(await cluster.adminQuery(node.id, 'SELECT id FROM ua.t')).toEqual([{ id: 1 }]);
-      const ghosts = await cluster.adminQuery(node.id, "SELECT 1 FROM information_schema.tables WHERE table_name='ghost'");
+      const ghosts = await cluster.adminQuery(
+        node.id,
+        "SELECT 1 FROM information_schema.tables WHERE table_name='ghost'",
+      );
       expect(ghosts).toEqual([]);
     }
     expect(new Set(after.nodes.map((node) => node.gtidExecuted)).size).toBe(1);
@@ -58,12 +70,23 @@ describe('losing more than one node may', () => {
     const session = await cluster.connect(master.rw, 'ua');
     session.on('error', () => {});
     // Frozen rather than killed: nothing may restart them behind our back, and to the others they are dead.
-    const frozen = [first!, second!].map((node) => [node.pids.supervisor, node.pids.binlogsvr, node.pids.agent, node.pids.mysqld]);
+    const frozen = [first!, second!].map((node) => [
+      node.pids.supervisor,
+      node.pids.binlogsvr,
+      node.pids.agent,
+      node.pids.mysqld,
+    ]);
     for (const pid of frozen.flat()) kill(pid, 'SIGSTOP');
     try {
       let acknowledged = 0;
-      session.query('INSERT INTO t VALUES (2)').then(() => (acknowledged += 1), () => {});
-      const late = cluster.sql(master.rw, 'INSERT INTO ua.t VALUES (3)').then(() => (acknowledged += 1), () => {});
+      session.query('INSERT INTO t VALUES (2)').then(
+        () => (acknowledged += 1),
+        () => {},
+      );
+      const late = cluster.sql(master.rw, 'INSERT INTO ua.t VALUES (3)').then(
+        () => (acknowledged += 1),
+        () => {},
+      );
       // Longer than the lease and the takeover together.
       await eventually('no master in status', 15_000, async () => (await cluster.status()).master === null);
       await Promise.race([late, new Promise((resolve) => setTimeout(resolve, 9000))]);
@@ -83,7 +106,12 @@ describe('losing more than one node may', () => {
 
   test('whole cluster kill -9 at once under load, then start: nothing acknowledged is lost, a master within 15 s', async () => {
     const { nodes } = await cluster.converged();
-    const writers = await Writers.start(cluster, 4, nodes.map((node) => node.rw), 'crash.rows');
+    const writers = await Writers.start(
+      cluster,
+      4,
+      nodes.map((node) => node.rw),
+      'crash.rows',
+    );
     await writers.firstAckAfter(Date.now() + 1000, 15_000);
     await cluster.killAll();
     await writers.stop();
@@ -132,6 +160,9 @@ describe('losing more than one node may', () => {
 async function adminRows(cluster: TestCluster, mysqldPid: number): Promise<number> {
   const { nodes } = await cluster.status();
   const id = nodes.find((node) => node.pids.mysqld === mysqldPid)?.id as number;
-  const rows = await cluster.adminQuery<{ Value: string }>(id, "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'");
+  const rows = await cluster.adminQuery<{ Value: string }>(
+    id,
+    "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'",
+  );
   return Number(rows[0]?.Value ?? 0);
 }

@@ -16,7 +16,11 @@ describe('killing the master under a 4-thread insert load', () => {
   beforeAll(async () => {
     cluster = await TestCluster.start();
     const { nodes } = await cluster.converged();
-    writers = await Writers.start(cluster, 4, nodes.map((node) => node.rw));
+    writers = await Writers.start(
+      cluster,
+      4,
+      nodes.map((node) => node.rw),
+    );
   });
   afterAll(async () => {
     await writers?.stop();
@@ -52,9 +56,12 @@ describe('killing the master under a 4-thread insert load', () => {
   test('nothing acknowledged is lost, all three are equal, and service was back in time', async () => {
     await writers.stop();
     await cluster.converged();
-    for (const { id } of (await cluster.status()).nodes) expect(await writers.check(id)).toEqual({ lost: [], invented: [] });
+    for (const { id } of (await cluster.status()).nodes)
+      expect(await writers.check(id)).toEqual({ lost: [], invented: [] });
     expect(new Set(await cluster.checksums('load')).size).toBe(1);
-    console.log(`write gaps ms: mysqld ${gaps.mysqld.join(' ')}; node ${gaps.node.join(' ')}; rows acknowledged ${writers.acked.size}`);
+    console.log(
+      `write gaps ms: mysqld ${gaps.mysqld.join(' ')}; node ${gaps.node.join(' ')}; rows acknowledged ${writers.acked.size}`,
+    );
     expect(median(gaps.mysqld)).toBeLessThanOrEqual(MYSQLD_KILL_MS_MAX);
     expect(median(gaps.node)).toBeLessThanOrEqual(NODE_KILL_MS_MAX);
   });
@@ -62,6 +69,7 @@ describe('killing the master under a 4-thread insert load', () => {
 
 function longestGap(times: readonly number[]): number {
   let longest = 0;
-  for (let i = 1; i < times.length; i += 1) longest = Math.max(longest, (times[i] as number) - (times[i - 1] as number));
+  for (let i = 1; i < times.length; i += 1)
+    longest = Math.max(longest, (times[i] as number) - (times[i - 1] as number));
   return longest;
 }

@@ -26,13 +26,25 @@ test('the packed tarball, installed elsewhere, starts a cluster from dist/', asy
     run(join(elsewhere, 'node_modules', '.bin', 'phxsql'), [...args, '--dir', join(elsewhere, 'data')], {
       cwd: elsewhere,
       timeout: 180_000,
-      env: { ...process.env, PHXSQL_ROOT_PASSWORD: 'packed', PATH: process.env['PATH']?.replaceAll(join(ROOT, 'node_modules', '.bin'), '') },
+      env: {
+        ...process.env,
+        PHXSQL_ROOT_PASSWORD: 'packed',
+        PATH: process.env['PATH']?.replaceAll(join(ROOT, 'node_modules', '.bin'), ''),
+      },
     });
   try {
     await phxsql('cluster', 'start', '--detach', '--port-offset', String(PORT_OFFSET));
-    const status = JSON.parse((await phxsql('status', '--json')).stdout) as { master: number; nodes: { rw: { port: number } }[] };
+    const status = JSON.parse((await phxsql('status', '--json')).stdout) as {
+      master: number;
+      nodes: { rw: { port: number } }[];
+    };
     expect(status.master).toBeGreaterThan(0);
-    const connection = await createConnection({ host: '127.0.0.1', port: status.nodes[2]?.rw.port ?? 0, user: 'root', password: 'packed' });
+    const connection = await createConnection({
+      host: '127.0.0.1',
+      port: status.nodes[2]?.rw.port ?? 0,
+      user: 'root',
+      password: 'packed',
+    });
     const [rows] = await connection.query('CREATE DATABASE packed');
     expect(rows).toBeDefined();
     await connection.end();

@@ -32,7 +32,10 @@ describe('binlog from a real master through the log to a real replica', () => {
     });
   const attach = async (): Promise<void> => {
     sync.aim({ epoch: 1, socketPath: master.socket });
-    await eventually('sync attached', 10_000, () => sync.status.state === 'attached' && sync.status.spareReady);
+    await eventually('sync attached', 10_000, () => {
+      if (sync.status.state === 'attached' && sync.status.spareReady) return true;
+      throw new Error(JSON.stringify(sync.status));
+    });
   };
   const caughtUp = async (): Promise<void> => {
     await eventually('replica has executed the log', 30_000, async () => {
@@ -87,13 +90,17 @@ describe('binlog from a real master through the log to a real replica', () => {
   });
 
   test('DDL, rows, tagged GTIDs, compressed transactions and rotated files arrive', async () => {
-    await master.query("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(200))");
+    await master.query('CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(200))');
     for (let i = 0; i < 50; i += 1) await master.query(`INSERT INTO d.t (v) VALUES ('row ${i}'), (REPEAT('z', ${i}))`);
-    await master.query("SET gtid_next='AUTOMATIC:tagged'; INSERT INTO d.t (v) VALUES ('tagged'); SET gtid_next='AUTOMATIC'");
-    await master.query("SET binlog_transaction_compression=ON; INSERT INTO d.t (v) SELECT REPEAT('c', 150) FROM d.t; SET binlog_transaction_compression=OFF");
+    await master.query(
+      "SET gtid_next='AUTOMATIC:tagged'; INSERT INTO d.t (v) VALUES ('tagged'); SET gtid_next='AUTOMATIC'",
+    );
+    await master.query(
+      "SET binlog_transaction_compression=ON; INSERT INTO d.t (v) SELECT REPEAT('c', 150) FROM d.t; SET binlog_transaction_compression=OFF",
+    );
     await master.query('FLUSH BINARY LOGS');
     await master.query("INSERT INTO d.t (v) VALUES ('after rotation')");
-    await master.query("SET timestamp=0x650000ef; INSERT INTO d.t (v) VALUES ('EF'); SET timestamp=DEFAULT");
+    await master.query("SET timestamp=1694499055; INSERT INTO d.t (v) VALUES ('EF'); SET timestamp=DEFAULT");
     await caughtUp();
     expect(await sums(replica, 'd')).toBe(await sums(master, 'd'));
   });
@@ -101,7 +108,9 @@ describe('binlog from a real master through the log to a real replica', () => {
   test('a transaction above 1 MiB and an event above 16 MiB travel in chunks', async () => {
     await master.query('SET GLOBAL max_allowed_packet=67108864');
     await master.query('CREATE TABLE d.big (id INT PRIMARY KEY, b LONGBLOB)');
-    await master.query("INSERT INTO d.big VALUES (1, REPEAT('a', 3000000)), (2, REPEAT('b', 20000000)), (3, REPEAT('c', 100))");
+    await master.query(
+      "INSERT INTO d.big VALUES (1, REPEAT('a', 3000000)), (2, REPEAT('b', 20000000)), (3, REPEAT('c', 100))",
+    );
     await caughtUp();
     expect(await sums(replica, 'd')).toBe(await sums(master, 'd'));
   });
@@ -137,8 +146,11 @@ describe('binlog from a real master through the log to a real replica', () => {
     log.gate = null;
     open();
     const from = performance.now();
+    const before = sync.status.repeatedAcks;
+    await eventually('the ack is repeated', 1000, () => sync.status.repeatedAcks > before);
     await waiting;
-    expect(done - from).toBeLessThan(1000);
+    // mysqld looks at the new stream when the poll of 1 s is over that its ack receiver began with the old one.
+    expect(done - from).toBeLessThan(1500);
   });
 
   test('a CREATE USER that waits while sync is away is acked by the spare connection (protocol-findings 13)', async () => {
@@ -173,10 +185,14 @@ describe('binlog from a real master through the log to a real replica', () => {
     const source = `SOURCE_HOST='127.0.0.1', SOURCE_PORT=${dump.port}, SOURCE_USER='${REPLICA.user}', SOURCE_AUTO_POSITION=1, SOURCE_SSL=0`;
     await fresh.query(`CHANGE REPLICATION SOURCE TO ${source}, SOURCE_PASSWORD='wrong'; START REPLICA`);
     await eventually('the refusal is reported', 10_000, async () => {
-      const [row] = await fresh.query<{ e: string }>('SELECT LAST_ERROR_MESSAGE AS e FROM performance_schema.replication_connection_status');
+      const [row] = await fresh.query<{ e: string }>(
+        'SELECT LAST_ERROR_MESSAGE AS e FROM performance_schema.replication_connection_status',
+      );
       return /Access denied/.test(row?.e ?? '');
     });
-    await fresh.query(`STOP REPLICA; CHANGE REPLICATION SOURCE TO ${source}, SOURCE_PASSWORD='${REPLICA.password}'; START REPLICA`);
+    await fresh.query(
+      `STOP REPLICA; CHANGE REPLICATION SOURCE TO ${source}, SOURCE_PASSWORD='${REPLICA.password}'; START REPLICA`,
+    );
     await eventually('it has everything', 60_000, async () => {
       const [row] = await fresh.query<{ g: string }>('SELECT @@global.gtid_executed AS g');
       return row?.g.replaceAll('\n', '') === log.state.gtidSet.toString();

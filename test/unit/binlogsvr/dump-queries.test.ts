@@ -21,7 +21,9 @@ test('what a 9.7 replica asks its source (design 9.12)', () => {
   const variables = new Map<string, string>();
   expect(rows('SELECT UNIX_TIMESTAMP()')).toEqual([['1700000000']]);
   expect(rows('SELECT @@GLOBAL.SERVER_ID')).toEqual([['7']]);
-  expect(rows('SET @master_heartbeat_period = 500000256, @source_heartbeat_period = 500000256', variables)).toEqual({ kind: 'ok' });
+  expect(rows('SET @master_heartbeat_period = 500000256, @source_heartbeat_period = 500000256', variables)).toEqual({
+    kind: 'ok',
+  });
   expect(variables.get('source_heartbeat_period')).toBe('500000256');
   rows('SET @source_binlog_checksum = @@global.binlog_checksum', variables);
   expect(rows('SELECT @source_binlog_checksum', variables)).toEqual([['CRC32']]);

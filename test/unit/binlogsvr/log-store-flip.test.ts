@@ -104,7 +104,7 @@ describe('damage to the acceptor database is never silent', () => {
   afterAll(() => examiner.close());
 
   it.each(VARIANTS)('$name', { timeout: TIMEOUT_MS }, async ({ make }) => {
-    await using temp = await TempDir.make();
+    await using temp = await TempDir.make(true);
     const source = join(temp.path, 'source');
     await make(source);
     const sound = await examiner.run({ source, damage: null });

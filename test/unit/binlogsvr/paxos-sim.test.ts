@@ -5,7 +5,8 @@ const full = process.env.PHXSQL_TIER === 'full';
 /** PHXSQL_SEED=n replays one seed. */
 const onlySeed = process.env.PHXSQL_SEED;
 const SEEDS = full ? 5000 : 300;
-const STEPS = 4000;
+/** Per node. */
+const STEPS = 3500;
 
 describe('random schedules', () => {
   for (const nodes of [1, 2, 3, 5]) {
@@ -15,7 +16,7 @@ describe('random schedules', () => {
       const from = onlySeed === undefined ? 1 : Number(onlySeed);
       const to = onlySeed === undefined ? seeds : from;
       for (let seed = from; seed <= to; seed += 1) {
-        const world = new PaxosWorld({ seed, nodes, steps: STEPS });
+        const world = new PaxosWorld({ seed, nodes, steps: nodes * STEPS });
         world.run();
         emitted += world.emittedUnderFaults;
       }
@@ -31,7 +32,7 @@ describe('the checker notices a broken rule', () => {
     test(bug, () => {
       expect(() => {
         for (let seed = 1; seed <= 1000; seed += 1) {
-          new PaxosWorld({ seed, nodes: 3, steps: STEPS, bugs: new Set([bug]) }).run();
+          new PaxosWorld({ seed, nodes: 3, steps: 3 * STEPS, bugs: new Set([bug]) }).run();
         }
       }).toThrow(/seed \d+/);
     });
