@@ -15,6 +15,7 @@ import { runsWith } from './mysqld-process.ts';
 import { MysqldWatch } from './mysqld-watch.ts';
 import { nodePaths } from './node-paths.ts';
 import { readOpenedMark } from './opened-mark.ts';
+import { ignoredSettings } from './persisted-settings.ts';
 import { GivenUp, openForWrites, promote } from './promotion.ts';
 import { recover, settle } from './recovery.ts';
 import { move } from './roles.ts';
@@ -77,6 +78,8 @@ class AgentRunner implements Agent {
   #attachedAt: MonoMs;
   #emptyLogSince: MonoMs | null = null;
   #gtidExecuted = '';
+  /** What SET PERSIST left behind in the datadir. */
+  #ignored = '';
   /** Nothing is reported about a mysqld that outlived the last agent before it is known what it is. */
   #adopting = false;
   #stopping = false;
@@ -156,6 +159,7 @@ class AgentRunner implements Agent {
     const ours = await runsWith(found.pid, paths.myCnf);
     const openedFor = ours ? await readOpenedMark(paths.openedMark, found.pid) : 0;
     if (host.current()?.pid !== found.pid) return; // it ended while we looked
+    this.#ignored = await ignoredSettings(paths.datadir);
     log.info('found a running mysqld', { mysqld: found.pid, ours, openedFor });
     watch.begin(found.pid, openedFor);
     if (ours) this.#adopting = true;
@@ -184,7 +188,7 @@ class AgentRunner implements Agent {
       mysqldPid: watch.pid ?? 0,
       ioRunning: channel?.receiver === 'ON',
       sqlRunning: applying,
-      pinned: probe?.pinned ?? '',
+      pinned: [probe?.pinned ?? '', this.#ignored].filter((each) => each !== '').join('; '),
       incarnation: this.#incarnation,
     };
   }
@@ -288,7 +292,9 @@ class AgentRunner implements Agent {
       case 'recover':
         log.warn('recovering', { role: this.#role, reason: action.reason });
         this.#leave();
-        return await recover(context, action.reason, action.suspects);
+        await recover(context, action.reason, action.suspects);
+        this.#ignored = await ignoredSettings(context.paths.datadir);
+        return;
       case 'settle':
         await settle(context, action.reason);
         this.#attachedAt = context.clock.now();

@@ -63,7 +63,7 @@ export function answerQuery(sql: string, variables: Map<string, string>, facts: 
     .replace(/;+$/, '');
   if (/^set\s/i.test(text)) {
     for (const [, name, value] of text.matchAll(/@(\w+)\s*:?=\s*('[^']*'|"[^"]*"|@@[\w.]+|[^,\s]+)/g)) {
-      variables.set((name as string).toLowerCase(), valueOf(value as string, facts));
+      variables.set((name as string).toLowerCase(), settingOf(value as string, facts));
     }
     return { kind: 'ok' };
   }
@@ -112,7 +112,7 @@ function select(list: string, variables: ReadonlyMap<string, string>, facts: Dum
   return { kind: 'rows', columns, rows: [row] };
 }
 
-function valueOf(text: string, facts: DumpFacts): string {
+function settingOf(text: string, facts: DumpFacts): string {
   const system = /^@@(?:(?:global|session)\.)?(\w+)$/i.exec(text);
   if (system !== null) return systemVariable(system[1] as string, facts) ?? '';
   return text.replace(/^['"]|['"]$/g, '');

@@ -30,7 +30,7 @@ export class Writers {
     cluster: TestCluster,
     threads: number,
     ports: readonly HostPort[],
-    table = 'load.rows',
+    table = 'kills.acked',
   ): Promise<Writers> {
     const writers = new Writers(cluster, ports, table);
     await cluster.sql(
@@ -79,8 +79,10 @@ export class Writers {
     for (let n = first; !this.#stopped; n += 1) {
       const row: Row = `${w}:${n}`;
       try {
-        connection ??= await this.#cluster.connect(this.#ports[w % this.#ports.length] as HostPort);
-        connection.on('error', () => {});
+        if (connection === null) {
+          connection = await this.#cluster.connect(this.#ports[w % this.#ports.length] as HostPort);
+          connection.on('error', () => {});
+        }
         this.attempted.add(row);
         await withTimeout(
           connection.query(`INSERT INTO ${this.#table} VALUES (?, ?, REPEAT('x', 80))`, [w, n]),

@@ -90,13 +90,12 @@ describe('a running cluster', () => {
       slave.rw,
       "CREATE DATABASE sbtest; CREATE USER sb@'%' IDENTIFIED BY 'sb'; GRANT ALL ON sbtest.* TO sb@'%'",
     );
-    // Debian's sysbench is linked to a client that logs in over TLS or by the server's RSA key; TLS is spliced.
     const common = [
       ...['oltp_read_write', `--mysql-host=${slave.rw.host}`, `--mysql-port=${slave.rw.port}`],
       ...[
         '--mysql-user=sb',
         '--mysql-password=sb',
-        '--mysql-ssl=on',
+
         '--tables=2',
         '--table-size=2000',
         '--threads=16',
