@@ -71,7 +71,7 @@ class AgentRunner implements Agent {
   readonly #index: number;
   #role: AgentRole = 'stopped';
   #reason = 'starts';
-  #exposure: Exposure = { servingWrites: false, attachEpoch: 0 };
+  #exposure: Exposure = { servingWrites: false, attachEpoch: 0, reachable: true };
   #failure = '';
   #masterEpoch = 0;
   #stoodUpon = -1;
@@ -184,7 +184,7 @@ class AgentRunner implements Agent {
       servingWrites: this.#role === 'master' && this.#exposure.servingWrites,
       epoch: this.#masterEpoch,
       attachEpoch: this.#exposure.attachEpoch,
-      mysqlSocket: paths.socket,
+      mysqlSocket: watch.pid !== null && this.#exposure.reachable ? paths.socket : '',
       mysqldPid: watch.pid ?? 0,
       ioRunning: channel?.receiver === 'ON',
       sqlRunning: applying,
@@ -432,10 +432,13 @@ class AgentRunner implements Agent {
   }
 
   #expose(exposure: Partial<Exposure>): Promise<void> {
-    const next = { ...this.#exposure, ...exposure };
-    if (next.servingWrites === this.#exposure.servingWrites && next.attachEpoch === this.#exposure.attachEpoch) {
-      return Promise.resolve();
-    }
+    const before = this.#exposure;
+    const next = { ...before, ...exposure };
+    const same =
+      next.servingWrites === before.servingWrites &&
+      next.attachEpoch === before.attachEpoch &&
+      next.reachable === before.reachable;
+    if (same) return Promise.resolve();
     this.#exposure = next;
     return this.#context.views.push();
   }

@@ -35,6 +35,8 @@ export type Exposure = Readonly<{
   servingWrites: boolean;
   /** Epoch sync must be attached for, 0 = none. */
   attachEpoch: number;
+  /** sync may be connected at all, with its spare connection too. */
+  reachable: boolean;
 }>;
 
 /** What the parts of the agent share. Only agent.ts makes one. */

@@ -36,7 +36,6 @@ export async function demote(context: AgentContext, epoch: number, release: bool
   const view = await views.refresh().catch(asDoubt('compare mysqld with the store'));
   const { relation, extra } = relate(probe.gtidExecuted, view.gtidSet);
   if (relation === 'extra') throw new Doubt(`mysqld has executed transactions the store does not know: ${extra}`);
-  await admin.work(['SET GLOBAL event_scheduler = OFF'], STATEMENT_MS_MAX).catch(asDoubt('stop the event scheduler'));
   await attach(context);
   context.become('replica', 'replicates from the local store');
   await admin.work(['SET GLOBAL offline_mode = OFF'], STATEMENT_MS_MAX).catch(asDoubt('open mysqld for reads'));
@@ -51,8 +50,11 @@ export async function quiesce(context: AgentContext, drainMs: number): Promise<v
   const { admin, clock } = context;
   if (drainMs === 0 && (await probeOf(context)).semiSync.waiting > 0)
     throw new Doubt('commits wait that no log will take');
-  await admin.work(['SET GLOBAL offline_mode = ON'], SESSIONS_MS_MAX).catch(asDoubt('close the sessions'));
-  await killOthers(context);
+  // Events write, too. (And 9.7.4 spins in its scheduler thread if a SHUTDOWN finds it running here: ten seconds lost.)
+  await admin
+    .work(['SET GLOBAL offline_mode = ON', 'SET GLOBAL event_scheduler = OFF'], SESSIONS_MS_MAX)
+    .catch(asDoubt('close the sessions'));
+  await killSessions(context, [INTERNAL_ACCOUNTS.sync]);
   // Waits for statements that are running; those of killed sessions end soon or not at all.
   await admin
     .work(
@@ -73,9 +75,9 @@ export async function quiesce(context: AgentContext, drainMs: number): Promise<v
   }
 }
 
-/** Sessions that offline_mode spares because of their privileges, and are not ours. */
-async function killOthers({ admin, log }: AgentContext): Promise<void> {
-  const spared = [INTERNAL_ACCOUNTS.agent, INTERNAL_ACCOUNTS.sync, 'system user', 'event_scheduler'];
+/** Sessions that offline_mode spares because of their privileges, and are not the agent's or of one of `others`. */
+export async function killSessions({ admin, log }: AgentContext, others: readonly string[]): Promise<void> {
+  const spared = [INTERNAL_ACCOUNTS.agent, 'system user', 'event_scheduler', ...others];
   const [rows = []] = await admin
     .work(
       [

@@ -1,7 +1,7 @@
 import { delay } from '../base/async.ts';
 import { reasonOf } from '../base/errors.ts';
 import type { AgentContext } from './context.ts';
-import { quiesce, releaseEpoch } from './demotion.ts';
+import { killSessions, quiesce, releaseEpoch } from './demotion.ts';
 import { killAndReap } from './mysqld-process.ts';
 import { removeOpenedMark } from './opened-mark.ts';
 import { asDoubt } from './recovery.ts';
@@ -24,7 +24,7 @@ export async function stopMysqld(context: AgentContext, epoch: number): Promise<
   const pid = host.current()?.pid ?? null;
   if (clean && pid !== null) {
     context.say('mysqld shuts down');
-    watch.end(); // it would wait ten seconds for our connections to end
+    watch.end(); // our connections, too
     host.signal(pid, 'SIGTERM');
     const end = clock.now() + SHUTDOWN_MS_MAX;
     while (host.current()?.pid === pid && clock.now() < end) await delay(clock, POLL_MS);
@@ -55,6 +55,9 @@ async function prepare(context: AgentContext, epoch: number): Promise<boolean> {
       .work(['SET GLOBAL offline_mode = ON', 'STOP REPLICA'], STOP_REPLICA_MS_MAX)
       .catch(asDoubt('stop replication'));
   }
+  // A connection that is still open when mysqld shuts down costs it ten seconds.
+  await context.expose({ reachable: false });
+  await killSessions(context, []);
   const probe = await watch.probeNow();
   if (probe === null) return false;
   return probe.superReadOnly && probe.semiSync.waiting === 0 && probe.semiSync.on;

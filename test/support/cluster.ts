@@ -205,6 +205,17 @@ export class TestCluster implements AsyncDisposable {
     return found;
   }
 
+  /** All nodes up in their roles and close behind the log, which may go on growing. */
+  async healthy(timeoutMs = 60_000): Promise<Status> {
+    return eventually('all nodes healthy', timeoutMs, async () => {
+      const status = await this.status();
+      const { master, nodes } = status;
+      const well = nodes.every(({ state, lagMs }) => (state === 'master' || state === 'slave') && lagMs < 1000);
+      if (master !== null && well) return status;
+      throw new Error(nodes.map((n) => `${n.id} ${n.state} lag ${n.lagMs} ${n.reason}`).join('; '));
+    });
+  }
+
   /** All nodes up in their roles and every MySQL has executed what the log holds. */
   async converged(timeoutMs = 60_000): Promise<Status> {
     return eventually('convergence', timeoutMs, async () => {

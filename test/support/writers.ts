@@ -66,10 +66,12 @@ export class Writers {
 
   /** Compares with what a mysqld holds: acknowledged rows that are missing, and rows nobody wrote. */
   async check(id: number): Promise<{ lost: string[]; invented: string[] }> {
+    // What is acknowledged later may be missing from what is read now.
+    const acked = [...this.acked];
     const rows = await this.#cluster.adminQuery<{ w: number; n: number }>(id, `SELECT w, n FROM ${this.#table}`);
     const present = new Set(rows.map(({ w, n }): Row => `${w}:${n}`));
     return {
-      lost: [...this.acked].filter((row) => !present.has(row)),
+      lost: acked.filter((row) => !present.has(row)),
       invented: [...present].filter((row) => !this.attempted.has(row)),
     };
   }
