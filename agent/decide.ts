@@ -100,7 +100,7 @@ export function decide(o: Observation): Action {
       return decideAdoption(o);
     case 'recovering':
       if (o.mysqld.state === 'none' || o.mysqld.condemned) return kill('mysqld does not run');
-      return decideSettle(o, o.mysqld);
+      return decideSettle(o.mysqld);
     case 'replica':
       return decideReplica(o);
     case 'promoting':
@@ -129,7 +129,7 @@ function decideAdoption(o: Observation): Action {
       return kill(`the adopted mysqld has not answered for ${seconds(mysqld.silentMs)}`);
     return wait('asks the mysqld that outlived the last agent');
   }
-  if (mysqld.probe.superReadOnly) return decideSettle(o, mysqld);
+  if (mysqld.probe.superReadOnly) return decideSettle(mysqld);
   if (view === null)
     return wait('adopted a mysqld that is open for writes; waits for binlogsvr to say whether it may be');
   if (mysqld.probe.pinned !== '') return kill(`the adopted mysqld has changed settings: ${mysqld.probe.pinned}`);
@@ -141,7 +141,7 @@ function decideAdoption(o: Observation): Action {
 }
 
 /** Recovered or adopted, read-only: may it become a replica? */
-function decideSettle(o: Observation, mysqld: Running): Action {
+function decideSettle(mysqld: Running): Action {
   if (mysqld.probe === null) {
     if (mysqld.silentMs > SILENT_MS_MAX) return kill(`mysqld has not answered for ${seconds(mysqld.silentMs)}`);
     return wait('mysqld does not answer yet');

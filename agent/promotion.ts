@@ -85,7 +85,7 @@ export async function openForWrites(context: AgentContext, epoch: number, signal
   context.become('master', `master of epoch ${epoch}`);
   await watch.probeNow();
   await context.expose({ servingWrites: true, attachEpoch: epoch });
-  timeline.mark('open');
+  if (timeline.under) timeline.mark('open');
   timeline.finish('failover timeline', { epoch });
 }
 

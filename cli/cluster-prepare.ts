@@ -52,7 +52,7 @@ export async function prepareCluster(
     await endAllOf(dir, systemClock);
     const used = cluster.nodes.filter(({ id }) => existsSync(join(dir, `node-${id}`, 'run'))).length;
     await checkDisk(dir, cluster.nodes.length - used, used);
-    await checkPorts(portsOf(cluster.nodes));
+    await checkPorts(portsOf(cluster.nodes), progress);
     const install = await provision(progress);
     const password = process.env.PHXSQL_ROOT_PASSWORD;
     if (found === null) foundCluster(dir, cluster, install, password === '' ? undefined : password);

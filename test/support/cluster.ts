@@ -47,7 +47,8 @@ export type NodeStatus = Readonly<{
   }>;
 }>;
 
-let portOffset = Number(process.env['PHXSQL_TEST_PORT_OFFSET'] ?? 1000);
+/** Moves every port above or below those the kernel gives to outgoing connections (32768-60999). */
+let portOffset = Number(process.env['PHXSQL_TEST_PORT_OFFSET'] ?? 7000);
 
 /** A cluster started as a user starts it, in a directory of its own, on ports of its own. */
 export class TestCluster implements AsyncDisposable {

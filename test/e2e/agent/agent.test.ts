@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../../support/wait.ts';
 import { TestNode } from './test-node.ts';
@@ -293,14 +292,9 @@ describe('an agent with a real mysqld', () => {
     await node.startAgent();
     await node.isReplica();
     const admin = await node.admin();
-    await admin
-      .query(
-        "SET gtid_next = '00000000-0000-0000-0000-0000000000ee:7'; SET sql_log_bin = 0; SET GLOBAL gtid_purged = '+00000000-0000-0000-0000-0000000000ee:7'",
-      )
-      .catch(() => {});
+    await admin.query("SET GLOBAL gtid_purged = '+00000000-0000-0000-0000-0000000000ee:7'");
     await eventually('failed', 10_000, () => node.store.lastReport?.role === 'failed');
     expect(node.store.lastReport?.reason).toContain('00000000-0000-0000-0000-0000000000ee:7');
     expect(node.store.lastReport?.servingReads).toBe(false);
-    expect(join(node.dir, 'mysql')).toBe(node.paths.datadir);
   });
 });

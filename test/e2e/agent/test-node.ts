@@ -1,5 +1,4 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Connection, createConnection } from 'mysql2/promise';
@@ -12,9 +11,9 @@ import { Prng } from '../../../base/prng.ts';
 import { systemClock } from '../../../base/system-clock.ts';
 import { DEFAULT_LEASE, type NodeAddress } from '../../../base/topology.ts';
 import { type DumpServer, startDumpServer } from '../../../binlogsvr/dump-server.ts';
+import { freePort, testMysqlInstall } from '../../support/mysqld.ts';
 import { eventually } from '../../support/wait.ts';
 import { FakeBinlogsvr } from './fake-binlogsvr.ts';
-import { testMysqlInstall } from './install.ts';
 import { LocalHost } from './local-host.ts';
 
 const SECRET = 'a secret of tests';
@@ -201,15 +200,4 @@ export class TestNode implements AsyncDisposable {
     this.#connections.push(connection);
     return connection;
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 }

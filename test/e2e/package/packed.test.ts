@@ -9,7 +9,7 @@ import { afterAll, expect, test } from 'vitest';
 
 const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const PORT_OFFSET = 900;
+const PORT_OFFSET = 6900;
 const elsewhere = mkdtempSync(join(tmpdir(), 'phx-packed-'));
 
 afterAll(() => rmSync(elsewhere, { recursive: true, force: true }));

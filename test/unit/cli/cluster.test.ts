@@ -225,7 +225,8 @@ describe('a running cluster', () => {
     manager.kill('SIGKILL');
     await exitOf(manager);
     await stop();
-    expect(ids.filter(isAlive)).toEqual([]);
+    // One that was dying already has lost the mark it is found by; the kernel is a moment from being done with it.
+    await until(() => !ids.some(isAlive));
   });
 
   it('is refused a second manager', async () => {
