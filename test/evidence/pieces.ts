@@ -47,7 +47,10 @@ export const PIECES: readonly Piece[] = [
     target: 1_000_000,
     unitsPerRun: MUTATIONS_PER_RUN,
     run: (seed) =>
-      vitest(['test/fuzz'], { PHXSQL_FUZZ_MUTATIONS: String(MUTATIONS_PER_RUN), PHXSQL_FUZZ_SEED: String(seed) }),
+      vitest(['test/unit/mysql/fuzz', 'test/unit/binlogsvr/fuzz'], {
+        PHXSQL_FUZZ_MUTATIONS: String(MUTATIONS_PER_RUN),
+        PHXSQL_FUZZ_SEED: String(seed),
+      }),
   },
   {
     name: 'flip',

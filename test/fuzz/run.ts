@@ -3,6 +3,10 @@ import { Prng } from '../../base/prng.ts';
 import { mutate } from './mutate.ts';
 import type { FuzzTarget } from './target.ts';
 
+/** For each parser. The evidence tier sets more, 1,000,000 in all. */
+export const MUTATIONS = Number(process.env.PHXSQL_FUZZ_MUTATIONS ?? 800);
+export const SEED = Number(process.env.PHXSQL_FUZZ_SEED ?? 1);
+
 /** A single input that takes longer is a hang, or quadratic. */
 export const INPUT_MS_MAX = 1000;
 

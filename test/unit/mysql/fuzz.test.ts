@@ -1,12 +1,8 @@
 import { expect, it } from 'vitest';
 import { encodeBinlogDump } from '../../../mysql/command.ts';
 import { mysqlTargets } from '../../fuzz/mysql-targets.ts';
-import { fuzz } from '../../fuzz/run.ts';
+import { fuzz, MUTATIONS, SEED } from '../../fuzz/run.ts';
 import { BINLOGS, DUMPS, eventsOf, expected, fixture, packetsOf, STREAMS } from './fixtures.ts';
-
-/** In all, over the targets. The evidence tier sets 1,000,000. */
-const MUTATIONS = Number(process.env.PHXSQL_FUZZ_MUTATIONS ?? 20_000);
-const SEED = Number(process.env.PHXSQL_FUZZ_SEED ?? 1);
 
 const targets = mysqlTargets({
   streams: STREAMS.map(fixture),
@@ -24,7 +20,7 @@ const targets = mysqlTargets({
 
 it.each(targets)(`$name takes damaged input (seed ${SEED})`, { timeout: 3_600_000 }, (target) => {
   expect(target.samples.length).toBeGreaterThan(0);
-  const tally = fuzz(target, SEED, Math.ceil(MUTATIONS / targets.length));
+  const tally = fuzz(target, SEED, MUTATIONS);
   expect(tally.refused, 'nothing was refused: the mutations do not reach it').toBeGreaterThan(0);
 });
 
