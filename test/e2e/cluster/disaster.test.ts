@@ -115,9 +115,10 @@ describe('losing more than one node may', () => {
     await cluster.killAll();
     await writers.stop();
     const startedAt = Date.now();
-    await cluster.resume();
-    expect((await cluster.master(1000)).state).toBe('master');
-    expect(Date.now() - startedAt).toBeLessThan(15_000);
+    const resumed = cluster.resume();
+    await eventually('a master', 15_000, async () => (await cluster.status()).master !== null);
+    console.log(`master ${Date.now() - startedAt} ms after cluster start`);
+    await resumed;
     await cluster.converged();
     for (const { id } of nodes) expect(await writers.check(id)).toEqual({ lost: [], invented: [] });
     expect(new Set(await cluster.checksums('crash')).size).toBe(1);
