@@ -18,7 +18,8 @@ export class LiveView {
       this.#lastLine = line;
       return;
     }
-    const width = this.#out.columns ?? 80;
+    // A terminal that does not know its width says 0.
+    const width = this.#out.columns || 80;
     const lines = statusText(status)
       .split('\n')
       .map((line) => (line.length > width ? line.slice(0, width) : line));
