@@ -195,7 +195,8 @@ function troubleOfReplica(o: Observation): Action | null {
   if (!probe.superReadOnly) return kill('super_read_only was switched off on a replica', true);
   if (probe.pinned !== '') return kill(`pinned settings were changed: ${probe.pinned}`);
   if (mysqld.relation === 'extra' && mysqld.judged) {
-    return { do: 'fail', reason: `mysqld has executed transactions that are not in the log: ${mysqld.extra}` };
+    // The local store may only be behind (it re-learns the log after damage): settle asks a majority before it judges.
+    return { do: 'settle', reason: `mysqld has executed what this store does not know: ${mysqld.extra}` };
   }
   const channel = mysqld.channel;
   if (

@@ -10,6 +10,11 @@ import { asDoubt } from './recovery.ts';
 import { DETACH_STATEMENTS } from './replica-channel.ts';
 
 const STATEMENT_MS_MAX = 5_000;
+/**
+ * One binlog file holds the transactions of one tenure: what other masters wrote in between would otherwise lie between two of
+ * its own, and recovery compares file by file. LOCAL: not logged.
+ */
+const FRESH_FILE = 'FLUSH LOCAL BINARY LOGS';
 /** sync attaches in some 10 ms; it may have to wait for binlogsvr to come back. */
 const ATTACH_MS_MAX = 10_000;
 const ATTACH_POLL_MS = 20;
@@ -41,7 +46,7 @@ export async function promote(
   void context.expose({ attachEpoch: epoch });
   try {
     await admin
-      .work(['SET GLOBAL offline_mode = ON', ...DETACH_STATEMENTS], STATEMENT_MS_MAX)
+      .work(['SET GLOBAL offline_mode = ON', ...DETACH_STATEMENTS, FRESH_FILE], STATEMENT_MS_MAX)
       .catch(asDoubt('stop replication'));
     stopIf(signal);
     timeline.mark('detached');

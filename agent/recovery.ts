@@ -229,6 +229,8 @@ export async function settle(context: AgentContext, reason: string): Promise<voi
   });
   let { relation, extra } = relate(probe.gtidExecuted, view.gtidSet);
   if (relation === 'extra') {
+    // A node in doubt does not serve.
+    context.become('recovering', reason);
     context.say(`mysqld has executed ${extra}, which this store does not know yet; asks a majority`);
     try {
       view = await options.client.barrier(BARRIER_MS_MAX);

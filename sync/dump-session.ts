@@ -1,6 +1,6 @@
 import { PhxError } from '../base/errors.ts';
 import { invariant } from '../base/invariant.ts';
-import { EVENT_TYPE, parseEventHeader, parseRotate } from '../mysql/binlog-event.ts';
+import { EVENT_TYPE, parseEventHeader, parseHeartbeat, parseRotate } from '../mysql/binlog-event.ts';
 import { isErr, parseErr } from '../mysql/result.ts';
 import { parseDumpPacket } from '../mysql/semi-sync.ts';
 import { type StreamItem, TransactionAssembler } from '../mysql/transaction-stream.ts';
@@ -66,7 +66,7 @@ export class DumpSession {
     const items = this.#assembler.push(event);
     const header = parseEventHeader(event, 0);
     if (header.type === EVENT_TYPE.HEARTBEAT || header.type === EVENT_TYPE.HEARTBEAT_V2) {
-      return this.#heartbeat({ file: this.#file, position: header.logPos });
+      return this.#heartbeat(parseHeartbeat(event));
     }
     if (header.type === EVENT_TYPE.ROTATE) this.#file = parseRotate(event).file;
     const end: BinlogPosition = { file: this.#file, position: header.logPos };
@@ -106,8 +106,19 @@ export class DumpSession {
     return position;
   }
 
-  #heartbeat(position: BinlogPosition): BinlogPosition | null {
-    if (!this.idle || position.file === '' || position.position === 0 || samePosition(position, this.#acked))
+  /**
+   * mysqld trusts an ack, so it must name exactly what the heartbeat names: between the rotate event at the end of a file
+   * and the next file's beginning a heartbeat still speaks of the old one, and its position would cover the new one.
+   */
+  #heartbeat({ file, position: end }: Readonly<{ file: string; position: number }>): BinlogPosition | null {
+    const position: BinlogPosition = { file, position: end };
+    if (
+      !this.idle ||
+      file === '' ||
+      file !== this.#file ||
+      position.position === 0 ||
+      samePosition(position, this.#acked)
+    )
       return null;
     this.#acked = position;
     return position;

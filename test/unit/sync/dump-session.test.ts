@@ -15,6 +15,17 @@ test('a heartbeat of a drained stream is acked once per position (protocol-findi
   expect(session.packet(later)).toEqual({ file: 'binlog.000007', position: 950 });
 });
 
+test('a heartbeat that still speaks of the file before is not acked under the name of the new one', () => {
+  const session = new DumpSession(null);
+  const rotate = (file: string): Buffer => packet(encodeRotate({ file, position: 4, serverId: 1, crc: true }));
+  session.packet(rotate('binlog.000007'));
+  session.packet(rotate('binlog.000008'));
+  const late = encodeHeartbeat({ file: 'binlog.000007', logPos: 134_217_800, serverId: 1 });
+  expect(session.packet(packet(late))).toBeNull();
+  const beat = encodeHeartbeat({ file: 'binlog.000008', logPos: 157, serverId: 1 });
+  expect(session.packet(packet(beat))).toEqual({ file: 'binlog.000008', position: 157 });
+});
+
 test('ERR and EOF end the stream with their reason', () => {
   const error = Buffer.concat([Buffer.from([0xff, 0xd4, 0x04]), Buffer.from('#HY000no such file')]);
   expect(() => new DumpSession(null).packet(error)).toThrow(/no such file/);
