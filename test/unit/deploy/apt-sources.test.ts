@@ -7,7 +7,7 @@ describe('sources.list', () => {
       [
         '# deb http://commented.example/debian bookworm main',
         'deb http://mirror.example/debian bookworm main contrib # the usual one',
-        '  deb [arch=amd64 signed-by=/k/a.gpg,/k/b.gpg] https://two.example/debian/ trixie main',
+        '  deb [arch=amd64 signed-by=/k/a.gpg,/k/b.gpg] https://two.example/archive/ trixie main',
         'deb-src http://mirror.example/debian bookworm main',
         'deb [trusted=yes] file:/srv/debian sid main',
         'deb http://flat.example/ ./',
@@ -23,7 +23,7 @@ describe('sources.list', () => {
         trusted: false,
       },
       {
-        uris: ['https://two.example/debian/'],
+        uris: ['https://two.example/archive/'],
         suites: ['trixie'],
         components: ['main'],
         signedBy: { files: ['/k/a.gpg', '/k/b.gpg'] },
