@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { PhxError } from '../base/errors.ts';
+import { ruleHolds } from '../base/rules.ts';
 import { BinlogFileScanner, type ScannedTransaction } from '../mysql/binlog-file.ts';
 import type { TailTransaction } from '../proto/binlogsvr-types.ts';
 import { type BinlogIndex, binlogPath } from './binlog-index.ts';
@@ -97,9 +98,10 @@ async function scanFile(path: string, store: TailComparer): Promise<FileScan> {
     let reason = '';
     if (scan.cutAt === null && transactions.length > 0) ({ matching, reason } = await store.compareTail(transactions));
     scan.held += matching;
-    const first = transactions[matching];
-    if (first === undefined) return;
-    scan.lost += transactions.length - matching;
+    const kept = matching + (ruleHolds('cut-no-less') ? 0 : 1) - (ruleHolds('cut-no-more') ? 0 : 1);
+    const first = transactions[Math.max(0, kept)];
+    if (matching === transactions.length || first === undefined) return;
+    scan.lost += transactions.length - kept;
     if (scan.cutAt !== null) return;
     scan.cutAt = first.startOffset;
     scan.firstLost = first.gtid;

@@ -1,4 +1,5 @@
 import type { MonoMs, NodeId } from '../base/brands.ts';
+import { ruleHolds } from '../base/rules.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { LogValue } from './values.ts';
 
@@ -38,15 +39,15 @@ export class HolderLease {
     this.#proposed.set(name, times);
   }
 
-  /** `state` is the state after `value` was applied. */
-  applied(value: LogValue, accepted: boolean, state: ReplicatedState): void {
+  /** `state` is the state after `value` was applied, `applied` when that was. */
+  applied(value: LogValue, accepted: boolean, state: ReplicatedState, applied: Times): void {
     if (this.#held !== null && (!state.open || state.master !== this.#self || state.epoch !== this.#held.epoch)) {
       this.#held = null;
     }
     const key = keyOf(value, this.#self);
     if (key === null || !accepted || state.master !== this.#self) return;
     const name = `${key.epoch}/${key.renewal}`;
-    const times = this.#proposed.get(name);
+    const times = ruleHolds('lease-from-proposal') ? this.#proposed.get(name) : applied;
     this.#proposed.delete(name);
     if (times !== undefined && key.epoch > this.#endedEpoch) this.#held = { ...key, ...times };
   }

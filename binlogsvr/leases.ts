@@ -44,8 +44,9 @@ export class Leases {
   /** `state`: after the value was applied. */
   applied(value: LogValue, accepted: boolean, state: ReplicatedState): void {
     const key = leaseKeyOf(value);
-    if (key !== null) this.#everybody.observe(key, this.#clock.now());
-    this.#holder.applied(value, accepted, state);
+    const now = this.#clock.now();
+    if (key !== null) this.#everybody.observe(key, now);
+    this.#holder.applied(value, accepted, state, { now, wall: this.#clock.wall() });
   }
 
   /** A peer told when it first heard of the newest lease value it knows. */

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { type Epoch, epochOf, type InstanceId, instanceId, NO_EPOCH, NO_INSTANCE, nodeId } from '../base/brands.ts';
 import { type ErrorCode, PhxError } from '../base/errors.ts';
 import { invariant, unreachable } from '../base/invariant.ts';
+import { ruleHolds } from '../base/rules.ts';
 import { GtidSet } from '../mysql/gtid-set.ts';
 import type { Applied, ReplicatedState } from './state-types.ts';
 import type { AppendItem, AppendValue, LogValue } from './values.ts';
@@ -99,7 +100,7 @@ function judgeBaseline(state: ReplicatedState, value: Extract<LogValue, { kind: 
 
 function judgeAppend(state: ReplicatedState, instance: InstanceId, value: AppendValue): Verdict {
   const wrong = requireEpoch(state, value.epoch);
-  if (wrong !== null) return wrong;
+  if (wrong !== null && ruleHolds('append-needs-epoch')) return wrong;
   if (value.follows !== state.appendSeq) {
     return refuse('NOT_SUCCESSOR', `the append follows append ${value.follows}, the log is at ${state.appendSeq}`);
   }

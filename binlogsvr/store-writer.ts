@@ -1,3 +1,4 @@
+import { ruleHolds } from '../base/rules.ts';
 import type { AcceptorRecord, Envelope } from './paxos/types.ts';
 import type { LogStore } from './store-port.ts';
 
@@ -58,7 +59,9 @@ export class StoreWriter {
       this.#after = [];
       if (records.length > 0) {
         try {
-          await this.#store.write(records);
+          const write = this.#store.write(records);
+          if (!ruleHolds('ack-after-fsync')) this.#done(after.splice(0), this.#written + records.length);
+          await write;
         } catch (error) {
           this.#stopped = true;
           this.#failed(error);

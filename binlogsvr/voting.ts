@@ -1,5 +1,6 @@
 import type { NodeId } from '../base/brands.ts';
 import type { Logger } from '../base/ports.ts';
+import { ruleHolds } from '../base/rules.ts';
 import {
   decideFounding,
   type Electorate,
@@ -90,7 +91,8 @@ export class Voting {
   }
 
   isVoter(node: NodeId, storeId: string): boolean {
-    return this.#electorate.members.some((member) => member.node === node && member.storeId === storeId);
+    const { members } = this.#electorate;
+    return members.some((member) => member.node === node && (member.storeId === storeId || forgetfulMayVote()));
   }
 
   met(hello: PeerHello): void {
@@ -150,6 +152,11 @@ export class Voting {
   }
 
   #elect(state: ReplicatedState): Electorate {
-    return electorate(state, this.#founding, this.#reason, this.#self, this.#nodes);
+    const found = electorate(state, this.#founding, this.#reason, this.#self, this.#nodes);
+    return forgetfulMayVote() ? { ...found, mayVote: true } : found;
   }
+}
+
+function forgetfulMayVote(): boolean {
+  return !ruleHolds('forgetful-store-does-not-vote');
 }

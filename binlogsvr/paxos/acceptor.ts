@@ -1,7 +1,7 @@
 import { type Ballot, type InstanceId, NO_BALLOT, type NodeId } from '../../base/brands.ts';
 import { invariant } from '../../base/invariant.ts';
+import { ruleHolds } from '../../base/rules.ts';
 import { type LogWindow, type Slot, sameValue } from './log-window.ts';
-import type { PaxosBugs } from './quorum.ts';
 import { CHOSEN_BALLOT, type Effects, type Entry, type Message, type ValueBytes } from './types.ts';
 
 type Prepare = Extract<Message, { kind: 'prepare' }>;
@@ -14,15 +14,13 @@ type Accept = Extract<Message, { kind: 'accept' }>;
  */
 export class Acceptor {
   readonly #window: LogWindow;
-  readonly #bugs: PaxosBugs;
   #promised: Ballot;
   /** The record `promised` rests on. */
   #promisedRecord = 0;
   mayVote: boolean;
 
-  constructor(window: LogWindow, promised: Ballot, mayVote: boolean, bugs: PaxosBugs) {
+  constructor(window: LogWindow, promised: Ballot, mayVote: boolean) {
     this.#window = window;
-    this.#bugs = bugs;
     this.mayVote = mayVote;
     this.#promised = promised;
     for (const slot of window.slots()) {
@@ -94,7 +92,7 @@ export class Acceptor {
   /** Phase 2b. */
   onAccept(from: NodeId, accept: Accept, effects: Effects): void {
     const { ballot } = accept;
-    if (ballot < this.#promised && !this.#bugs.has('accept-below-promise')) {
+    if (ballot < this.#promised && ruleHolds('accept-needs-promise')) {
       if (!this.mayVote) return;
       const nack: Message = { kind: 'nack', ballot, promised: this.#promised, reason: 'ballot' };
       effects.sendNow.push({ to: from, message: nack });

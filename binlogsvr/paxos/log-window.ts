@@ -1,5 +1,6 @@
 import { type Ballot, type InstanceId, instanceId } from '../../base/brands.ts';
 import { invariant } from '../../base/invariant.ts';
+import { ruleHolds } from '../../base/rules.ts';
 import type { PaxosBounds } from './bounds.ts';
 import { CHOSEN_BALLOT, type Chosen, type Effects, type Entry, type ValueBytes } from './types.ts';
 
@@ -129,7 +130,7 @@ export class LogWindow {
   /** Emits what has become chosen and durable without a gap. */
   drain(out: Chosen[]): void {
     for (;;) {
-      const slot = this.#slots.get(after(this.#chosenUpTo));
+      const slot = ruleHolds('apply-in-order') ? this.#slots.get(after(this.#chosenUpTo)) : this.#firstChosen();
       if (slot === undefined || !slot.chosen || !this.isDurable(slot.record)) return;
       this.#slots.delete(slot.instance);
       this.#bytes -= slot.value.length;
@@ -137,6 +138,11 @@ export class LogWindow {
       if (this.#knownUpTo < slot.instance) this.#knownUpTo = slot.instance;
       out.push({ instance: slot.instance, value: slot.value });
     }
+  }
+
+  #firstChosen(): Slot | undefined {
+    const chosen = [...this.#slots.values()].filter((slot) => slot.chosen && slot.instance > this.#chosenUpTo);
+    return chosen.sort((a, b) => a.instance - b.instance)[0];
   }
 
   #put(slot: Slot): void {

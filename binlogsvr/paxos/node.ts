@@ -7,7 +7,6 @@ import { Learner } from './learner.ts';
 import { LogWindow } from './log-window.ts';
 import { Pipeline } from './pipeline.ts';
 import { Proposer, type ProposerState } from './proposer.ts';
-import { NO_BUGS, type PaxosBugs } from './quorum.ts';
 import type { Effects, Entry, Input, ValueBytes } from './types.ts';
 
 export type PaxosOptions = Readonly<{
@@ -32,8 +31,6 @@ export type PaxosOptions = Readonly<{
   /** Which peer is asked first when several could teach. */
   random: Random;
   bounds?: PaxosBounds;
-  /** Tests only. */
-  bugs?: PaxosBugs;
 }>;
 
 /**
@@ -57,14 +54,13 @@ export class PaxosNode {
 
   constructor(options: PaxosOptions) {
     const bounds = options.bounds ?? DEFAULT_BOUNDS;
-    const bugs = options.bugs ?? NO_BUGS;
     this.#node = options.node;
     this.#window = new LogWindow(options.chosenUpTo, options.tail, bounds);
-    this.#acceptor = new Acceptor(this.#window, options.promised, options.mayVote, bugs);
+    this.#acceptor = new Acceptor(this.#window, options.promised, options.mayVote);
     this.#learner = new Learner(this.#window, bounds, options.random);
     this.#pipeline = new Pipeline(bounds);
     const { node, voters, noop, changesVoters = () => false } = options;
-    const proposerOptions = { node, voters, noop, changesVoters, bugs };
+    const proposerOptions = { node, voters, noop, changesVoters };
     this.#proposer = new Proposer(proposerOptions, this.#window, this.#acceptor, this.#learner, this.#pipeline);
     for (const voter of voters) this.#meet(voter);
   }

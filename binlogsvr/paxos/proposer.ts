@@ -13,7 +13,7 @@ import { CATCH_UP_STALL_MS, RESEND_MS } from './bounds.ts';
 import type { Learner } from './learner.ts';
 import { after, type LogWindow } from './log-window.ts';
 import type { Lane, Pipeline, Proposal } from './pipeline.ts';
-import { NO_BUGS, type PaxosBugs, Quorum } from './quorum.ts';
+import { Quorum } from './quorum.ts';
 import type { Chosen, Effects, Entry, Message, ValueBytes } from './types.ts';
 
 type Promise1b = Extract<Message, { kind: 'promise' }>;
@@ -38,7 +38,6 @@ export type ProposerOptions = Readonly<{
   noop: ValueBytes;
   /** See PaxosOptions.changesVoters. */
   changesVoters: (value: ValueBytes) => boolean;
-  bugs: PaxosBugs;
 }>;
 
 /**
@@ -94,7 +93,7 @@ export class Proposer {
     this.#acceptor = acceptor;
     this.#learner = learner;
     this.#pipeline = pipeline;
-    this.#quorum = new Quorum(options.voters, options.bugs ?? NO_BUGS);
+    this.#quorum = new Quorum(options.voters);
   }
 
   get state(): ProposerState {
@@ -120,7 +119,7 @@ export class Proposer {
   }
 
   setVoters(voters: readonly NodeId[], effects: Effects): void {
-    this.#quorum = new Quorum(voters, this.#options.bugs);
+    this.#quorum = new Quorum(voters);
     this.#awaitsVoters = false;
     if (this.#state !== 'idle') this.#prepare(effects);
   }

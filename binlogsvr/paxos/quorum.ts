@@ -1,9 +1,5 @@
 import type { NodeId } from '../../base/brands.ts';
-
-/** Rules of this package that a test may switch off, to see that its checkers notice. Never set in production. */
-export type PaxosBug = 'accept-below-promise' | 'half-is-majority';
-export type PaxosBugs = ReadonlySet<PaxosBug>;
-export const NO_BUGS: PaxosBugs = new Set();
+import { ruleHolds } from '../../base/rules.ts';
 
 /** Who is asked, and how many make a decision: any two majorities of one voter set share a node. */
 export class Quorum {
@@ -11,11 +7,11 @@ export class Quorum {
   readonly #set: ReadonlySet<NodeId>;
   readonly majority: number;
 
-  constructor(voters: readonly NodeId[], bugs: PaxosBugs = NO_BUGS) {
+  constructor(voters: readonly NodeId[]) {
     this.#set = new Set(voters);
     this.voters = [...this.#set].sort((a, b) => a - b);
     const size = this.voters.length;
-    this.majority = bugs.has('half-is-majority') ? Math.max(1, Math.floor(size / 2)) : Math.floor(size / 2) + 1;
+    this.majority = ruleHolds('majority') ? Math.floor(size / 2) + 1 : Math.max(1, Math.floor(size / 2));
   }
 
   has(node: NodeId): boolean {

@@ -25,7 +25,7 @@ const state = (epoch: number, renewal: number, master = 1, open = true): Replica
 function elected(): HolderLease {
   const lease = new HolderLease(SELF, 3000);
   lease.proposing(elect(0), at(100));
-  lease.applied(elect(0), true, state(1, 0));
+  lease.applied(elect(0), true, state(1, 0), at(5000));
   return lease;
 }
 
@@ -37,10 +37,10 @@ describe('the holder’s lease', () => {
 
   test('is not extended by a renewal another process proposed, or one that was refused', () => {
     const lease = elected();
-    lease.applied(renew(1, 1), true, state(1, 1));
+    lease.applied(renew(1, 1), true, state(1, 1), at(5000));
     expect(lease.remainingMs(at(1100))).toBe(2000);
     lease.proposing(renew(1, 2), at(1000));
-    lease.applied(renew(1, 2), false, state(1, 1));
+    lease.applied(renew(1, 2), false, state(1, 1), at(5000));
     expect(lease.remainingMs(at(1100))).toBe(2000);
   });
 
@@ -48,35 +48,35 @@ describe('the holder’s lease', () => {
     const lease = elected();
     lease.proposing(renew(1, 1), at(500));
     lease.proposing(renew(1, 1), at(2500));
-    lease.applied(renew(1, 1), true, state(1, 1));
+    lease.applied(renew(1, 1), true, state(1, 1), at(5000));
     expect(lease.remainingMs(at(2500))).toBe(1000);
   });
 
   test('an election chosen late gives a lease that is over already', () => {
     const lease = new HolderLease(SELF, 3000);
     lease.proposing(elect(0), at(100));
-    lease.applied(elect(0), true, state(1, 0));
+    lease.applied(elect(0), true, state(1, 0), at(5000));
     expect(lease.remainingMs(at(9000))).toBe(0);
   });
 
   test('ends with a fence, another epoch, and a transfer away', () => {
     const fence: LogValue = { kind: 'fence', epoch: epochOf(1), basedOnRenewal: 0, by: nodeId(2), release: false };
     const fenced = elected();
-    fenced.applied(fence, true, state(1, 0, 1, false));
+    fenced.applied(fence, true, state(1, 0, 1, false), at(5000));
     expect(fenced.remainingMs(at(200))).toBe(0);
     const transfer: LogValue = { kind: 'transfer', epoch: epochOf(1), to: nodeId(2), executedUpTo: instanceId(9) };
     const transferred = elected();
-    transferred.applied(transfer, true, state(2, 0, 2));
+    transferred.applied(transfer, true, state(2, 0, 2), at(5000));
     expect(transferred.remainingMs(at(200))).toBe(0);
   });
 
   test('a transferee holds none until its own first renewal', () => {
     const lease = new HolderLease(SELF, 3000);
     const transfer: LogValue = { kind: 'transfer', epoch: epochOf(1), to: SELF, executedUpTo: instanceId(9) };
-    lease.applied(transfer, true, state(2, 0));
+    lease.applied(transfer, true, state(2, 0), at(5000));
     expect(lease.remainingMs(at(0))).toBe(0);
     lease.proposing(renew(2, 1), at(10));
-    lease.applied(renew(2, 1), true, state(2, 1));
+    lease.applied(renew(2, 1), true, state(2, 1), at(5000));
     expect(lease.remainingMs(at(10))).toBe(3000);
   });
 
@@ -85,7 +85,7 @@ describe('the holder’s lease', () => {
     lease.proposing(renew(1, 1), at(200));
     lease.end(1);
     expect(lease.remainingMs(at(200))).toBe(0);
-    lease.applied(renew(1, 1), true, state(1, 1));
+    lease.applied(renew(1, 1), true, state(1, 1), at(5000));
     expect(lease.remainingMs(at(200))).toBe(0);
   });
 

@@ -8,16 +8,13 @@ import {
   nodeId,
 } from '../../../base/brands.ts';
 import { Prng } from '../../../base/prng.ts';
+import { ruleHolds } from '../../../base/rules.ts';
 import { DEFAULT_BOUNDS, type PaxosBounds } from '../../../binlogsvr/paxos/bounds.ts';
 import { mergeEffects, noEffects } from '../../../binlogsvr/paxos/effects.ts';
 import { PaxosNode } from '../../../binlogsvr/paxos/node.ts';
-import type { PaxosBug } from '../../../binlogsvr/paxos/quorum.ts';
 import type { AcceptorRecord, Effects, Entry, Envelope, Input, Message } from '../../../binlogsvr/paxos/types.ts';
 
-/** Bugs put in on purpose: two inside the core, one in what stands for the replica. */
-export type WorldBug = PaxosBug | 'ack-before-persist';
-
-export type WorldOptions = Readonly<{ seed: number; nodes: number; steps: number; bugs?: ReadonlySet<WorldBug> }>;
+export type WorldOptions = Readonly<{ seed: number; nodes: number; steps: number }>;
 
 /** What may happen next, with its usual weight; each seed draws its own mixture around these. */
 const WEIGHTS = {
@@ -231,7 +228,7 @@ export class PaxosWorld {
     host.outbox = noEffects();
     this.#send(host, sendNow);
     host.flushed += persist.length;
-    if (this.#options.bugs?.has('ack-before-persist')) this.#send(host, sendAfterPersist);
+    if (!ruleHolds('ack-after-fsync')) this.#send(host, sendAfterPersist);
     else if (persist.length > 0 || sendAfterPersist.length > 0) {
       host.writes.push({ records: persist, after: sendAfterPersist, upTo: host.flushed });
       return;
@@ -279,7 +276,6 @@ export class PaxosWorld {
 
   #start(host: Host): void {
     if (host.core !== null) return;
-    const bugs = new Set([...(this.#options.bugs ?? [])].filter((bug) => bug !== 'ack-before-persist'));
     host.emitted = host.saved;
     host.core = new PaxosNode({
       node: host.id,
@@ -292,7 +288,6 @@ export class PaxosWorld {
       changesVoters: (value) => Buffer.from(value).toString().startsWith(CHANGE),
       random: this.#rng,
       bounds: this.#bounds,
-      bugs,
     });
     for (const other of this.#hosts) {
       if (other !== host) this.#step(other, { kind: 'peerUp', peer: host.id });
