@@ -35,6 +35,8 @@ export type BinlogsvrOptions = Readonly<{
   /** Digest of what all nodes must agree on. */
   configChecksum: Uint8Array;
   version?: string;
+  /** The process before died by a fault of its own, perhaps because of its store. */
+  suspectStore?: boolean;
   /** The store failed: the process has to end non-zero. Default: it does. */
   onFatal?: (error: unknown) => void;
 }>;
@@ -163,7 +165,14 @@ export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogs
 /** Opens the store; one that forgot is set aside and a new acceptor begun, which learns until the log replaces the old one. */
 async function openStore(options: BinlogsvrOptions): Promise<{ store: LevelDbLogStore; report: OpenReport }> {
   const { cluster, self, dataDir, log, clock } = options;
-  const storeOptions = { dir: join(dataDir, 'store'), cluster, node: self.id, log, clockWall: () => clock.wall() };
+  const storeOptions = {
+    dir: join(dataDir, 'store'),
+    cluster,
+    node: self.id,
+    log,
+    clockWall: () => clock.wall(),
+    suspect: options.suspectStore ?? false,
+  };
   await mkdir(storeOptions.dir, { recursive: true });
   let reason: string;
   try {

@@ -10,6 +10,7 @@ import {
   amnesiaError,
   markAmnesia,
   openAcceptor,
+  refuseDamagedTables,
   replaceAcceptor,
   type StoreOptions,
   statePath,
@@ -87,6 +88,7 @@ export class LevelDbLogStore implements LogStore {
    */
   static async open(options: StoreOptions): Promise<{ store: LevelDbLogStore; report: OpenReport }> {
     const { dir, log } = options;
+    if (options.suspect === true) await refuseDamagedTables(options);
     const { db, identity } = await openAcceptor(options);
     let state: StateDatabase | null = null;
     try {

@@ -24,6 +24,7 @@ import {
   RECORD_CLASS,
   STORE_FORMAT,
 } from './store-records.ts';
+import { damagedTable } from './table-check.ts';
 
 export type StoreOptions = Readonly<{
   /** Holds `acceptor` and `state`. */
@@ -32,6 +33,8 @@ export type StoreOptions = Readonly<{
   node: NodeId;
   log: Logger;
   clockWall: () => number;
+  /** The process before died by a fault of its own while it had the store open: every block is checked first. */
+  suspect?: boolean;
 }>;
 
 const ACCEPTOR = 'acceptor';
@@ -76,6 +79,21 @@ export async function openAcceptor(options: StoreOptions): Promise<{ db: Databas
     await db.close();
     throw error;
   }
+}
+
+/**
+ * Before LevelDB sees them. What is rebuildable is thrown away if damaged.
+ * @throws PhxError AMNESIA
+ */
+export async function refuseDamagedTables({ dir, log }: StoreOptions): Promise<void> {
+  const path = acceptorPath(dir);
+  log.warn('the last process with this store open died: checking all of it', { dir });
+  const damage = await damagedTable(path);
+  if (damage !== null) throw amnesiaError(path, damage);
+  const damagedState = await damagedTable(statePath(dir));
+  if (damagedState === null) return;
+  log.warn('state database is damaged, rebuilding it', { dir, reason: damagedState });
+  await rm(statePath(dir), { recursive: true, force: true });
 }
 
 /**
@@ -261,6 +279,7 @@ async function readIdentity(db: Database, path: string, options: StoreOptions): 
 
 async function refuseUnlessForgettable(path: string, options: StoreOptions): Promise<void> {
   if (!existsSync(path)) return;
+  if (options.suspect === true && (await damagedTable(path)) !== null) return; // not even to be opened
   try {
     const db = await openExisting(path);
     try {

@@ -36,6 +36,10 @@ export type ChildOptions = Readonly<{
   restartDelayMs?: number;
 }>;
 
+/** In the environment of a child whose life before ended by one of these: nobody sent them, it went wrong by itself. */
+export const DIED_OF = 'PHXSQL_DIED_OF';
+const FAULT_SIGNALS: ReadonlySet<unknown> = new Set(['SIGABRT', 'SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP']);
+
 /** Messages of the IPC channel that may wait in us for a child that does not read. */
 export const CHILD_MESSAGES_MAX = 256;
 
@@ -45,6 +49,8 @@ export class Child {
   #process: ChildProcess | null = null;
   #id: ProcessId | null = null;
   #restarts: RestartState = NO_DEATHS;
+  /** The fault that ended the last life, or null. */
+  #diedOf: string | null = null;
   #cancelWait: () => void = () => {};
   #waitingMessages = 0;
   #onStopped: (() => void)[] = [];
@@ -66,7 +72,8 @@ export class Child {
     const { launcher, command, logFile, clock, log, events, name } = this.#options;
     const output = openLog(logFile);
     const startedAt = clock.now();
-    const child = launcher.spawn(command, ['ignore', output, output, 'ipc']);
+    const env = { ...(command.env ?? process.env), ...(this.#diedOf === null ? {} : { [DIED_OF]: this.#diedOf }) };
+    const child = launcher.spawn({ ...command, env }, ['ignore', output, output, 'ipc']);
     closeSync(output);
     this.#state = 'running';
     this.#process = child;
@@ -143,6 +150,7 @@ export class Child {
     const fields = { process: this.name, child: this.pid, livedMs: Math.round(livedMs), ...how };
     this.#process = null;
     this.#id = null;
+    this.#diedOf = FAULT_SIGNALS.has(how['signal']) ? String(how['signal']) : null;
     if (stopping) {
       this.#state = 'stopped';
       log.info('process stopped', fields);

@@ -7,6 +7,7 @@ import { systemClock } from '../../base/system-clock.ts';
 import { startBinlogsvr } from '../../binlogsvr/binlogsvr.ts';
 import { startDumpServer } from '../../binlogsvr/dump-server.ts';
 import { Sync } from '../../sync/sync.ts';
+import { DIED_OF } from '../child.ts';
 import { configChecksum, readNodeConfig } from '../config.ts';
 import { version } from '../entry.ts';
 import { createLogger } from '../logger.ts';
@@ -44,6 +45,7 @@ export async function runBinlogsvr(file: string): Promise<void> {
     log,
     configChecksum: Buffer.from(configChecksum(config), 'hex'),
     version: version(),
+    suspectStore: process.env[DIED_OF] !== undefined,
     onFatal: (error) => {
       // An acceptor that cannot remember must not answer.
       log.error('the store failed: this process ends', { reason: String(error) });

@@ -10,7 +10,7 @@ import { storeOptions } from './log-store-support.ts';
 
 /** A file of the acceptor's database, and what happens to it. */
 export type Damage = Readonly<{ file: string } & ({ at: number; xor: number } | { length: number })>;
-export type Task = Readonly<{ source: string; damage: Damage | null }>;
+export type Task = Readonly<{ source: string; damage: Damage | null; suspect: boolean }>;
 /** `print` tells everything there is to read; `loud` why it could not be read. */
 export type Outcome = Readonly<{ print: string } | { loud: string }>;
 
@@ -30,9 +30,9 @@ async function inflict(dir: string, damage: Damage): Promise<void> {
   await file.close();
 }
 
-async function look(dir: string): Promise<Outcome> {
+async function look(dir: string, suspect: boolean): Promise<Outcome> {
   try {
-    const { store, report } = await LevelDbLogStore.open(storeOptions(dir));
+    const { store, report } = await LevelDbLogStore.open({ ...storeOptions(dir), suspect });
     try {
       if (report.amnesia !== null) return { loud: report.amnesia };
       const hash = createHash('sha256');
@@ -54,11 +54,11 @@ async function look(dir: string): Promise<Outcome> {
   }
 }
 
-process.on('message', async ({ source, damage }: Task) => {
+process.on('message', async ({ source, damage, suspect }: Task) => {
   const work = `${source}.work-${process.pid}`;
   await rm(work, { recursive: true, force: true });
   await cp(source, work, { recursive: true });
   if (damage !== null) await inflict(work, damage);
-  process.send?.(await look(work));
+  process.send?.(await look(work, suspect));
 });
 process.on('disconnect', () => process.exit(0));

@@ -85,6 +85,16 @@ describe('supervisor', () => {
     expect(views.at(-1)?.message).toEqual({ kind: 'view', view: { seq: 42 } });
   });
 
+  it('tells a component that its life before ended by a fault of its own, not by a signal somebody sent', async () => {
+    start();
+    const pidOf = async (life: number): Promise<number> => (await until(() => arena.of('plain', 'started')[life])).pid;
+    await allUp();
+    process.kill(await pidOf(0), 'SIGABRT');
+    process.kill(await pidOf(1), 'SIGKILL');
+    await pidOf(2);
+    expect(arena.of('plain', 'started').map(({ diedOf }) => diedOf)).toEqual([undefined, 'SIGABRT', undefined]);
+  });
+
   it('backs off from one that cannot live', async () => {
     start('short');
     await until(() => arena.of('short', 'started').length >= 4);

@@ -48,5 +48,9 @@ process.on('SIGTERM', () => {
   process.exit(0);
 });
 
-tell('started', { mark: process.env.PHXSQL_PROCESS_OF, parentPid: process.env.MYSQLD_PARENT_PID });
+tell('started', {
+  mark: process.env.PHXSQL_PROCESS_OF,
+  parentPid: process.env.MYSQLD_PARENT_PID,
+  diedOf: process.env.PHXSQL_DIED_OF,
+});
 if (kind === 'short') process.exit(3);

@@ -12,6 +12,7 @@ export type Event = Readonly<{
   message?: unknown;
   mark?: string;
   parentPid?: string;
+  diedOf?: string;
 }>;
 
 /** A directory of its own, the events of the fakes that run in it, and no process of it left afterwards. */
