@@ -26,6 +26,7 @@ export type ErrorCode =
   | 'NO_QUORUM'
   | 'NO_MASTER'
   | 'PEER_REFUSED'
+  | 'MEMBER_REFUSED'
   | 'DIVERGED'
   | 'TIMEOUT'
   | 'CANCELLED'

@@ -1,4 +1,5 @@
 import type { NodeId } from '../base/brands.ts';
+import { memberAt, votersOf, votes, wasRemoved } from './membership.ts';
 import type { PeerHello } from './peer-transport.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { Member } from './values.ts';
@@ -89,20 +90,25 @@ export function electorate(
   nodes: readonly NodeId[],
 ): Electorate {
   if (state.baseline !== null) {
-    const bound = state.members.find((member) => member.node === self.node);
-    if (bound?.storeId === self.storeId) return { members: state.members, mayVote: true, reason: '' };
-    return {
-      members: state.members,
-      mayVote: false,
-      reason:
-        bound === undefined
-          ? 'this node is not a member of the cluster'
-          : `store ${self.storeId} is not the acceptor the log names (${bound.storeId}): learning until the leader replaces it`,
-    };
+    const reason = whyVoteless(state, self);
+    return { members: votersOf(state.members), mayVote: reason === '', reason };
   }
   if (founding.kind === 'confirmed') return { members: founding.founders, mayVote: true, reason: '' };
   const members = founding.kind === 'bound' ? founding.founders : nodes.map((node) => ({ node, storeId: '' }));
   return { members, mayVote: false, reason: foundingReason };
+}
+
+/** '' if the log names this store as an acceptor. */
+function whyVoteless(state: ReplicatedState, self: Member): string {
+  if (wasRemoved(state, self.node, self.storeId)) {
+    return 'this node was removed from the cluster: to join again it has to begin with an empty data directory';
+  }
+  const seat = memberAt(state, self.node);
+  if (seat === undefined) return 'this node is not a member of the cluster';
+  if (seat.storeId !== self.storeId) {
+    return `store ${self.storeId} is not the one the log names (${seat.storeId}): learning until the leader replaces it`;
+  }
+  return votes(seat) ? '' : 'a learner: follows the log without a vote';
 }
 
 export function sameMembers(a: readonly Member[], b: readonly Member[]): boolean {

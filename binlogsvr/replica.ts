@@ -24,7 +24,7 @@ import type { Applied, ReplicatedState } from './state-types.ts';
 import type { LogStore, OpenReport } from './store-port.ts';
 import { StoreReplacer } from './store-replacer.ts';
 import { StoreWriter } from './store-writer.ts';
-import { changesVoters, decodeValue, encodeValue } from './value-codec.ts';
+import { changesMembers, changesVoters, decodeValue, encodeValue } from './value-codec.ts';
 import type { LogValue, Member } from './values.ts';
 import { Voting } from './voting.ts';
 
@@ -418,7 +418,7 @@ export class Replica implements LogSource, PeerHandler {
     this.#saver.applied(state, bytes.length, now);
     for (const listener of this.#listeners) listener(applied, state);
     this.#proposals.applied(bytes, applied);
-    if (value.kind === 'baseline' || value.kind === 'replaceStore') this.#voting.applied(state, changesVoters(bytes));
+    if (changesMembers(bytes)) this.#voting.applied(state, changesVoters(bytes));
   }
 
   #written(after: readonly Envelope[], upTo: number): void {

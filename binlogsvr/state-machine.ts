@@ -1,12 +1,20 @@
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
 import { type Epoch, epochOf, type InstanceId, instanceId, NO_EPOCH, NO_INSTANCE, nodeId } from '../base/brands.ts';
-import { type ErrorCode, PhxError } from '../base/errors.ts';
+import { PhxError } from '../base/errors.ts';
 import { invariant, unreachable } from '../base/invariant.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { GtidSet } from '../mysql/gtid-set.ts';
-import type { Applied, ReplicatedState } from './state-types.ts';
-import type { AppendItem, AppendValue, LogValue } from './values.ts';
+import { electionOf, judgeMembership, kindOf } from './membership.ts';
+import {
+  type Accepted,
+  type Applied,
+  type Refusal,
+  type ReplicatedState,
+  refuse,
+  type Verdict,
+} from './state-types.ts';
+import type { AppendItem, AppendValue, LogValue, Member } from './values.ts';
 
 /**
  * The apply rule: what each value of the log means, decided by every replica alike. It, not a clock, fences: an append
@@ -19,10 +27,7 @@ import type { AppendItem, AppendValue, LogValue } from './values.ts';
  *     └───────────────────── fence, release ───────────────┘ └─── transfer: the next epoch, another master
  */
 
-type Refusal = Readonly<{ code: ErrorCode; reason: string }>;
 type Transaction = Applied['transactions'][number];
-type Accepted = Readonly<{ change: Partial<ReplicatedState>; transactions?: readonly Transaction[] }>;
-type Verdict = Accepted | Refusal;
 
 const UNCHANGED: Accepted = { change: {} };
 
@@ -41,6 +46,7 @@ export function initialState(): ReplicatedState {
     baseline: null,
     members: [],
     configVersion: 0,
+    removed: [],
   };
 }
 
@@ -82,7 +88,12 @@ function judge(state: ReplicatedState, instance: InstanceId, value: LogValue): V
     case 'transfer':
       return judgeTransfer(state, value);
     case 'replaceStore':
-      return judgeReplaceStore(state, value);
+    case 'addMember':
+    case 'addLearner':
+    case 'removeMember':
+    case 'replaceMember':
+    case 'setElection':
+      return judgeMembership(state, value);
     default:
       return unreachable(value);
   }
@@ -200,6 +211,9 @@ function judgeTransfer(state: ReplicatedState, value: Extract<LogValue, { kind: 
 function judgeSuccessor(state: ReplicatedState, node: number, executedUpTo: InstanceId): Verdict {
   const member = state.members.find((each) => each.node === node);
   if (member === undefined) return refuse('PEER_REFUSED', `node ${node} is not a member`);
+  const kind = kindOf(member);
+  if (kind !== 'voter') return refuse('MEMBER_REFUSED', `node ${node} is a ${kind}: it is never elected`);
+  if (electionOf(member) === 'never') return refuse('MEMBER_REFUSED', `node ${node} is never elected, by its rule`);
   if (executedUpTo < state.lastTransactionIndex) {
     const last = state.lastTransactionIndex;
     return refuse(
@@ -235,24 +249,6 @@ function judgeFence(state: ReplicatedState, value: Extract<LogValue, { kind: 'fe
   return { change: { open: false, chunk: null } };
 }
 
-function judgeReplaceStore(state: ReplicatedState, value: Extract<LogValue, { kind: 'replaceStore' }>): Verdict {
-  if (value.configVersion !== state.configVersion) {
-    const now = state.configVersion;
-    return refuse('NOT_SUCCESSOR', `the change is of configuration ${value.configVersion}, the current one is ${now}`);
-  }
-  const member = state.members.find((each) => each.node === value.node);
-  if (member?.storeId !== value.oldStoreId) {
-    return refuse('NOT_SUCCESSOR', `store ${value.oldStoreId} is not that of node ${value.node}`);
-  }
-  const replaced = { node: member.node, storeId: value.newStoreId };
-  return {
-    change: {
-      members: state.members.map((each) => (each === member ? replaced : each)),
-      configVersion: state.configVersion + 1,
-    },
-  };
-}
-
 function requireEpoch(state: ReplicatedState, epoch: Epoch): Refusal | null {
   if (epoch !== state.epoch) return wrongEpoch(state, epoch);
   return state.open ? null : refuse('WRONG_EPOCH', `epoch ${epoch} is closed`);
@@ -260,10 +256,6 @@ function requireEpoch(state: ReplicatedState, epoch: Epoch): Refusal | null {
 
 function wrongEpoch(state: ReplicatedState, epoch: Epoch): Refusal {
   return refuse('WRONG_EPOCH', `epoch ${epoch} is not the current one, ${state.epoch}`);
-}
-
-function refuse(code: ErrorCode, reason: string): Refusal {
-  return { code, reason };
 }
 
 /** A malformed GTID in the log is refused by all alike; it must not stop any of them. */
@@ -292,12 +284,25 @@ const StateJson = z.object({
     .nullable(),
   chunk: z.object({ gtid: z.string(), firstInstance: count.transform(instanceId), crc: count }).nullable(),
   baseline: z.object({ node: count.transform(nodeId), gtidSet: z.string() }).nullable(),
-  members: z.array(z.object({ node: count.transform(nodeId), storeId: z.string() })),
+  members: z.array(
+    z
+      .object({
+        node: count.transform(nodeId),
+        storeId: z.string(),
+        kind: z.enum(['learner', 'witness']).optional(),
+        election: z.enum(['prefer', 'never']).optional(),
+        address: z.object({ host: z.string(), rpc: count }).optional(),
+      })
+      .transform((member) => member as Member),
+  ),
   configVersion: count,
+  // States from before there were removals lack it, and those without one are written as they were.
+  removed: z.array(z.object({ node: count.transform(nodeId), storeId: z.string() })).default([]),
 });
 
 export function stateToJson(state: ReplicatedState): string {
-  return JSON.stringify({ ...state, gtidSet: state.gtidSet.toString() });
+  const removed = state.removed.length === 0 ? undefined : state.removed;
+  return JSON.stringify({ ...state, gtidSet: state.gtidSet.toString(), removed });
 }
 
 /** Throws STORE_CORRUPT on anything stateToJson cannot have written. */

@@ -25,9 +25,18 @@ export type ReplicatedState = Readonly<{
   /** A transaction whose last chunk has not come yet. Dropped when the epoch changes. */
   chunk: Readonly<{ gtid: string; firstInstance: InstanceId; crc: number }> | null;
   baseline: Readonly<{ node: NodeId; gtidSet: string }> | null;
+  /** Everyone who belongs to the cluster, voters or not. */
   members: readonly Member[];
+  /** Raised by each change of the members. */
   configVersion: number;
+  /** Stores that were members and may not come back (newest last, REMOVED_MAX of them): their nodes are told so. */
+  removed: readonly Pick<Member, 'node' | 'storeId'>[];
 }>;
+
+export type Refusal = Readonly<{ code: ErrorCode; reason: string }>;
+export type Accepted = Readonly<{ change: Partial<ReplicatedState>; transactions?: Applied['transactions'] }>;
+/** What the rule says to a value: what changes, or why nothing does. */
+export type Verdict = Accepted | Refusal;
 
 export type Applied = Readonly<{
   instance: InstanceId;
@@ -39,3 +48,7 @@ export type Applied = Readonly<{
   /** Transactions this value completed, in order. */
   transactions: readonly Readonly<{ gtid: string; crc: number }>[];
 }>;
+
+export function refuse(code: ErrorCode, reason: string): Refusal {
+  return { code, reason };
+}

@@ -2,23 +2,33 @@ import { epochOf, instanceId, nodeId } from '../base/brands.ts';
 import { PhxError } from '../base/errors.ts';
 import { unreachable } from '../base/invariant.ts';
 import { loadMessages } from '../proto/loader.ts';
+import { memberFromPlain, memberToPlain, type PlainMember, RULES, ruleFromPlain } from './member-codec.ts';
 import type { AppendItem, LogValue } from './values.ts';
 
 const ValueMessage = loadMessages('log-value.proto').lookupType('phxsql.log.Value');
 
-/** Field number 8 of Value (replace_store), length-delimited: the first byte of every value that changes the voters. */
-const REPLACE_STORE_TAG = (8 << 3) | 2;
+/** Field number of Value, length-delimited: the first byte of every value. */
+const tagOf = (field: number): number => (field << 3) | 2;
+/** replace_store, add_member, remove_member, replace_member. */
+const VOTER_TAGS: ReadonlySet<number | undefined> = new Set([8, 9, 11, 12].map(tagOf));
+/** What says anything of members: those, baseline, add_learner and set_election. */
+const MEMBER_TAGS: ReadonlySet<number | undefined> = new Set([2, 8, 9, 10, 11, 12, 13].map(tagOf));
 
 /** What protobufjs hands out for log-value.proto: absent messages are null or undefined, absent scalars their default. */
 type ValuePlain = Readonly<{
   noop?: object | null;
-  baseline?: Readonly<{ node: number; gtidSet: string; members: readonly { node: number; storeId: string }[] }> | null;
+  baseline?: Readonly<{ node: number; gtidSet: string; members: readonly PlainMember[] }> | null;
   append?: Readonly<{ epoch: number; follows: number; items: readonly ItemPlain[] }> | null;
   elect?: Readonly<{ node: number; basedOnEpoch: number; executedUpTo: number }> | null;
   renew?: Readonly<{ epoch: number; renewal: number }> | null;
   fence?: Readonly<{ epoch: number; basedOnRenewal: number; by: number; release: boolean }> | null;
   transfer?: Readonly<{ epoch: number; to: number; executedUpTo: number }> | null;
   replaceStore?: Readonly<{ node: number; oldStoreId: string; newStoreId: string; configVersion: number }> | null;
+  addMember?: Readonly<{ member?: PlainMember | null; configVersion: number }> | null;
+  addLearner?: Readonly<{ member?: PlainMember | null; configVersion: number }> | null;
+  removeMember?: Readonly<{ node: number; configVersion: number }> | null;
+  replaceMember?: Readonly<{ node: number; member?: PlainMember | null; configVersion: number }> | null;
+  setElection?: Readonly<{ node: number; election: number; configVersion: number }> | null;
 }>;
 
 type ItemPlain = Readonly<{
@@ -44,7 +54,12 @@ export function decodeValue(bytes: Uint8Array): LogValue {
 
 /** Whether the voters may differ once this value is applied (see PaxosOptions.changesVoters); looks at one byte. */
 export function changesVoters(bytes: Uint8Array): boolean {
-  return bytes[0] === REPLACE_STORE_TAG;
+  return VOTER_TAGS.has(bytes[0]);
+}
+
+/** Whether anything about the members may differ once this value is applied; looks at one byte. */
+export function changesMembers(bytes: Uint8Array): boolean {
+  return MEMBER_TAGS.has(bytes[0]);
 }
 
 function toPlain(value: LogValue): ValuePlain {
@@ -52,7 +67,7 @@ function toPlain(value: LogValue): ValuePlain {
     case 'noop':
       return { noop: {} };
     case 'baseline':
-      return { baseline: { node: value.node, gtidSet: value.gtidSet, members: value.members } };
+      return { baseline: { node: value.node, gtidSet: value.gtidSet, members: value.members.map(memberToPlain) } };
     case 'append':
       return { append: { epoch: value.epoch, follows: value.follows, items: value.items.map(itemToPlain) } };
     case 'elect':
@@ -65,6 +80,20 @@ function toPlain(value: LogValue): ValuePlain {
       return { transfer: value };
     case 'replaceStore':
       return { replaceStore: value };
+    case 'addMember':
+      return { addMember: { member: memberToPlain(value.member), configVersion: value.configVersion } };
+    case 'addLearner':
+      return { addLearner: { member: memberToPlain(value.member), configVersion: value.configVersion } };
+    case 'removeMember':
+      return { removeMember: value };
+    case 'replaceMember': {
+      const { node, member, configVersion } = value;
+      return { replaceMember: { node, member: memberToPlain(member), configVersion } };
+    }
+    case 'setElection': {
+      const { node, election, configVersion } = value;
+      return { setElection: { node, election: RULES.indexOf(election), configVersion } };
+    }
     default:
       return unreachable(value);
   }
@@ -116,7 +145,7 @@ function fromPlain(plain: ValuePlain, length: number): LogValue {
       kind: 'baseline',
       node: nodeId(node),
       gtidSet,
-      members: members.map((member) => ({ node: nodeId(member.node), storeId: member.storeId })),
+      members: members.map(memberFromPlain),
     };
   }
   if (plain.replaceStore) {
@@ -124,6 +153,32 @@ function fromPlain(plain: ValuePlain, length: number): LogValue {
     return { kind: 'replaceStore', node: nodeId(node), oldStoreId, newStoreId, configVersion: count(configVersion) };
   }
   if (plain.noop) return { kind: 'noop' };
+  return membershipFromPlain(plain, length);
+}
+
+function membershipFromPlain(plain: ValuePlain, length: number): LogValue {
+  for (const kind of ['addMember', 'addLearner'] as const) {
+    const add = plain[kind];
+    if (add) return { kind, member: memberFromPlain(add.member), configVersion: count(add.configVersion) };
+  }
+  if (plain.removeMember) {
+    const { node, configVersion } = plain.removeMember;
+    return { kind: 'removeMember', node: nodeId(node), configVersion: count(configVersion) };
+  }
+  if (plain.replaceMember) {
+    const { node, member, configVersion } = plain.replaceMember;
+    const seat = { node: nodeId(node), configVersion: count(configVersion) };
+    return { kind: 'replaceMember', ...seat, member: memberFromPlain(member) };
+  }
+  if (plain.setElection) {
+    const { node, election, configVersion } = plain.setElection;
+    return {
+      kind: 'setElection',
+      node: nodeId(node),
+      election: ruleFromPlain(election),
+      configVersion: count(configVersion),
+    };
+  }
   throw new PhxError('STORE_CORRUPT', `decode log value: ${length} bytes hold no known value`);
 }
 

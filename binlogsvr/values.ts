@@ -9,10 +9,43 @@ export type LogValue =
   | Readonly<{ kind: 'renew'; epoch: Epoch; renewal: number }>
   | Readonly<{ kind: 'fence'; epoch: Epoch; basedOnRenewal: number; by: NodeId; release: boolean }>
   | Readonly<{ kind: 'transfer'; epoch: Epoch; to: NodeId; executedUpTo: InstanceId }>
-  | Readonly<{ kind: 'replaceStore'; node: NodeId; oldStoreId: string; newStoreId: string; configVersion: number }>;
+  | Readonly<{ kind: 'replaceStore'; node: NodeId; oldStoreId: string; newStoreId: string; configVersion: number }>
+  | MembershipValue;
 
-/** An acceptor: a node together with the store that must not forget (protocol-findings 6). */
-export type Member = Readonly<{ node: NodeId; storeId: string }>;
+/**
+ * A change of who belongs to the cluster. Each names the configuration it changes, so that of two made at the same time
+ * one is refused (protocol-findings 5).
+ */
+export type MembershipValue =
+  /** The node votes from here on: a learner that has caught up, or a node not known yet. */
+  | Readonly<{ kind: 'addMember'; member: Member; configVersion: number }>
+  /** The node follows the log without a vote. */
+  | Readonly<{ kind: 'addLearner'; member: Member; configVersion: number }>
+  | Readonly<{ kind: 'removeMember'; node: NodeId; configVersion: number }>
+  /** `member` takes the seat of `node`, in one step: another node, or the same one with another store or address. */
+  | Readonly<{ kind: 'replaceMember'; node: NodeId; member: Member; configVersion: number }>
+  | Readonly<{ kind: 'setElection'; node: NodeId; election: ElectionRule; configVersion: number }>;
+
+/** 'witness': votes, but has no MySQL and is never elected. 'learner': has MySQL, follows the log, does not vote. */
+export type MemberKind = 'voter' | 'learner' | 'witness';
+/** 'prefer': the others leave it some time to stand first. 'never': is not elected. */
+export type ElectionRule = 'prefer' | 'neutral' | 'never';
+export type PeerAddress = Readonly<{ host: string; rpc: number }>;
+
+/**
+ * A node together with the store that must not forget (protocol-findings 6). What is the usual is absent, so that a
+ * member has one form only, and that of logs older than the field: see kindOf() and electionOf() in membership.ts.
+ */
+export type Member = Readonly<{
+  node: NodeId;
+  storeId: string;
+  /** Absent: a voter. */
+  kind?: Exclude<MemberKind, 'voter'>;
+  /** Absent: neutral. */
+  election?: Exclude<ElectionRule, 'neutral'>;
+  /** Where peers dial it. Absent for founders: all nodes were configured with their addresses. */
+  address?: PeerAddress;
+}>;
 
 /**
  * Binlog of the master of `epoch`. `follows` counts the accepted appends before this one: the log is one sequence, so the

@@ -48,7 +48,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** Parts that must be pure: which folders and which packages they may import. They see no clock, chance or I/O. */
 const PURE: readonly Readonly<{ part: RegExp; folders: readonly string[]; packages: readonly string[] }>[] = [
   { part: /^binlogsvr\/paxos\//, folders: ['base', 'proto', 'binlogsvr/paxos'], packages: [] },
-  { part: /^binlogsvr\/state-machine\.ts$/, folders: ['base', 'mysql', 'binlogsvr'], packages: ['node:zlib', 'zod'] },
+  {
+    part: /^binlogsvr\/(state-machine|state-types|membership)\.ts$/,
+    folders: ['base', 'mysql', 'binlogsvr'],
+    packages: ['node:zlib', 'zod'],
+  },
 ];
 
 const IMPURE = /\b(Date\.now|new Date|performance\.now|Math\.random|process\.|setTimeout|setInterval|setImmediate)\b/;

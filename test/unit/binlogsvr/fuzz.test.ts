@@ -47,6 +47,14 @@ const values: readonly LogValue[] = [
   { kind: 'fence', epoch: epochOf(1), basedOnRenewal: 1, by: nodeId(2), release: false },
   { kind: 'transfer', epoch: epochOf(1), to: nodeId(2), executedUpTo: instanceId(9) },
   { kind: 'replaceStore', node: nodeId(1), oldStoreId: 'a', newStoreId: 'b', configVersion: 1 },
+  {
+    kind: 'replaceMember',
+    node: nodeId(1),
+    member: { node: nodeId(4), storeId: 's', kind: 'witness', address: { host: 'h', rpc: 17000 } },
+    configVersion: 1,
+  },
+  { kind: 'removeMember', node: nodeId(2), configVersion: 1 },
+  { kind: 'setElection', node: nodeId(2), election: 'never', configVersion: 1 },
 ];
 const encoded = values.map((value) => encodeValue(value));
 const key = encodeLogKey(7, RECORD_CLASS.entry, 9);

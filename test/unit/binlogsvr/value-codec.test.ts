@@ -2,10 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { epochOf, instanceId, nodeId } from '../../../base/brands.ts';
 import { PhxError } from '../../../base/errors.ts';
 import { Prng } from '../../../base/prng.ts';
-import { changesVoters, decodeValue, encodeValue } from '../../../binlogsvr/value-codec.ts';
+import { changesMembers, changesVoters, decodeValue, encodeValue } from '../../../binlogsvr/value-codec.ts';
 import type { LogValue } from '../../../binlogsvr/values.ts';
 
 const big = Number.MAX_SAFE_INTEGER;
+const address = { host: 'db-4.example', rpc: 17000 };
 const values: readonly LogValue[] = [
   { kind: 'noop' },
   { kind: 'baseline', node: nodeId(1), gtidSet: '', members: [] },
@@ -36,7 +37,22 @@ const values: readonly LogValue[] = [
   { kind: 'fence', epoch: epochOf(3), basedOnRenewal: 9, by: nodeId(3), release: true },
   { kind: 'transfer', epoch: epochOf(3), to: nodeId(2), executedUpTo: instanceId(12) },
   { kind: 'replaceStore', node: nodeId(2), oldStoreId: 'old', newStoreId: 'new', configVersion: 3 },
+  { kind: 'addMember', member: { node: nodeId(4), storeId: 's', address }, configVersion: 1 },
+  { kind: 'addMember', member: { node: nodeId(4), storeId: 's', kind: 'witness', address }, configVersion: 1 },
+  { kind: 'addMember', member: { node: nodeId(4), storeId: 's', election: 'prefer', address }, configVersion: big },
+  { kind: 'addLearner', member: { node: nodeId(4), storeId: 's', kind: 'learner', address }, configVersion: 2 },
+  { kind: 'removeMember', node: nodeId(3), configVersion: 0 },
+  {
+    kind: 'replaceMember',
+    node: nodeId(3),
+    member: { node: nodeId(4), storeId: 's', election: 'never', address },
+    configVersion: 9,
+  },
+  { kind: 'setElection', node: nodeId(3), election: 'neutral', configVersion: 9 },
+  { kind: 'setElection', node: nodeId(3), election: 'never', configVersion: 9 },
 ];
+const VOTERS = ['replaceStore', 'addMember', 'removeMember', 'replaceMember'];
+const MEMBERS = [...VOTERS, 'baseline', 'addLearner', 'setElection'];
 
 /** The value, or the error's code; anything thrown that is no PhxError is a fault of the codec. */
 function outcome(bytes: Uint8Array): LogValue | string {
@@ -62,7 +78,9 @@ describe('every value survives the way through bytes', () => {
     const hex = (value: LogValue): string => Buffer.from(encodeValue(value)).toString('hex');
     expect(hex({ kind: 'noop' })).toBe('0a00');
     expect(hex({ kind: 'renew', epoch: epochOf(3), renewal: 4 })).toBe('2a12090000000000000840110000000000001040');
-    expect(hex(values.at(-1) as LogValue)).toBe('4215080212036f6c641a036e6577210000000000000840');
+    expect(hex(values.find(({ kind }) => kind === 'replaceStore') as LogValue)).toBe(
+      '4215080212036f6c641a036e6577210000000000000840',
+    );
   });
 
   test('events are views into the bytes, not copies', () => {
@@ -102,6 +120,19 @@ describe('what encodeValue cannot have written is STORE_CORRUPT', () => {
 });
 
 test('values that may change the voters are known by their first byte', () => {
-  for (const value of values) expect(changesVoters(encodeValue(value))).toBe(value.kind === 'replaceStore');
+  for (const value of values) expect(changesVoters(encodeValue(value))).toBe(VOTERS.includes(value.kind));
+  for (const value of values) expect(changesMembers(encodeValue(value))).toBe(MEMBERS.includes(value.kind));
   expect(changesVoters(new Uint8Array())).toBe(false);
+});
+
+test('bytes of a log from before members had a kind, a rule and an address read and write as they were', () => {
+  const written = Buffer.from('1214080112001a060801120273311a06080212027332', 'hex');
+  const members = [1, 2].map((n) => ({ node: nodeId(n), storeId: `s${n}` }));
+  const value: LogValue = { kind: 'baseline', node: nodeId(1), gtidSet: '', members };
+  expect(decodeValue(written)).toEqual(value);
+  expect(Buffer.from(encodeValue(value))).toEqual(written);
+});
+
+test.each(['4a040a021807', '4a040a022007', '4a00'])('a member of no known kind, or none: %s', (hex) => {
+  expect(outcome(Buffer.from(hex, 'hex'))).toBe('STORE_CORRUPT');
 });
