@@ -1,9 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { INTERNAL_ACCOUNTS } from '../base/accounts.ts';
-import { PhxError } from '../base/errors.ts';
 import type { Logger } from '../base/ports.ts';
-import type { MysqldAdmin } from './mysqld-admin.ts';
-import { sqlText } from './mysqld-lane.ts';
+import type { MysqldServer } from './mysqld-server.ts';
+import { sqlText } from './sql-text.ts';
 
 /** Each statement waits for its ack. */
 const STATEMENT_MS_MAX = 10_000;
@@ -76,9 +74,10 @@ const REVOKED_ON_MYSQL =
  * True if there was none.
  */
 export async function ensureRootAccount(
-  options: Readonly<{ admin: MysqldAdmin; rootPasswordFile: string; log: Logger }>,
+  server: Pick<MysqldServer, 'admin' | 'rootPassword'>,
+  log: Logger,
 ): Promise<boolean> {
-  const { admin, rootPasswordFile, log } = options;
+  const { admin } = server;
   const [found = [], known = []] = await admin.work(
     [
       `SELECT account_locked AS locked FROM mysql.user WHERE user = 'root' AND host = '%'`,
@@ -89,7 +88,7 @@ export async function ensureRootAccount(
   );
   const account = found[0];
   if (account !== undefined && account['locked'] !== 'Y') return false;
-  const password = await readPassword(rootPasswordFile);
+  const password = await server.rootPassword();
   const here = new Set(known.map((row) => String(row['name'])));
   const dynamic = ROOT_DYNAMIC_PRIVILEGES.filter((name) => here.has(name));
   // One round trip each: every statement waits for its ack, and a missed deadline must not leave a queue behind it.
@@ -103,16 +102,4 @@ export async function ensureRootAccount(
   }
   log.info(`created root@'%'`, { dynamicPrivileges: dynamic });
   return true;
-}
-
-async function readPassword(file: string): Promise<string> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new PhxError('CONFIG_INVALID', `read root's password from ${file}: it cannot be read`, { cause });
-  }
-  const password = text.replace(/\r?\n$/, '');
-  if (password === '') throw new PhxError('CONFIG_INVALID', `read root's password from ${file}: it is empty`);
-  return password;
 }

@@ -1,4 +1,3 @@
-import { INTERNAL_ACCOUNTS, internalPassword } from '../base/accounts.ts';
 import { delay } from '../base/async.ts';
 import type { MonoMs } from '../base/brands.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
@@ -9,13 +8,8 @@ import { type Action, decide, type Observation, syncAttached } from './decide.ts
 import { demote } from './demotion.ts';
 import { DiskProbe } from './disk-probe.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
-import { MysqldAdmin } from './mysqld-admin.ts';
 import { describeExit, type MysqldExit } from './mysqld-host.ts';
-import { runsWith } from './mysqld-process.ts';
 import { MysqldWatch } from './mysqld-watch.ts';
-import { nodePaths } from './node-paths.ts';
-import { readOpenedMark } from './opened-mark.ts';
-import { ignoredSettings } from './persisted-settings.ts';
 import { GivenUp, openForWrites, promote } from './promotion.ts';
 import { recover, settle } from './recovery.ts';
 import { move } from './roles.ts';
@@ -50,7 +44,7 @@ export type Agent = Readonly<{
  *
  *      views (subscription, reports) ─┐                                  ┌─► recovery, settle   (recovery.ts)
  *      probes (mysqld-watch) ─────────┼─► observe ─► decide ─► perform ──┼─► stand, fence, release, baseline (RPC)
- *      exits (mysqld-host) ───────────┘      ▲     (pure)    one at a    ├─► promotion, demotion
+ *      exits (mysqld-server) ─────────┘      ▲     (pure)    one at a    ├─► promotion, demotion
  *                                            └─────────────── time ──────┘
  *      beside it: the lease keeper renews while this node is master, the view keeper reports
  */
@@ -92,15 +86,9 @@ class AgentRunner implements Agent {
   #stopExits: () => void = () => {};
 
   constructor(options: AgentOptions) {
-    const { clock, log, client, lease, host } = options;
+    const { clock, log, client, lease, server } = options;
+    const { admin } = server;
     this.#options = options;
-    const paths = nodePaths(options.dataDir);
-    const login = {
-      socket: paths.socket,
-      user: INTERNAL_ACCOUNTS.agent,
-      password: internalPassword(options.security.clusterSecret, 'agent'),
-    };
-    const admin = new MysqldAdmin(login, clock);
     const watch = new MysqldWatch({ admin, clock, log, changed: () => this.#rouse() });
     const views = new ViewKeeper({
       client,
@@ -111,8 +99,7 @@ class AgentRunner implements Agent {
     });
     this.#context = {
       options,
-      paths,
-      host,
+      server,
       admin,
       watch,
       views,
@@ -125,7 +112,7 @@ class AgentRunner implements Agent {
       say: (reason) => this.#say(reason),
       expose: (exposure) => this.#expose(exposure),
     };
-    this.#disk = new DiskProbe(paths.diskProbe, clock);
+    this.#disk = new DiskProbe(() => server.probeDisk(), clock);
     this.#suspend = new SuspendDetector(clock);
     this.#keeper = new LeaseKeeper({
       client,
@@ -148,18 +135,18 @@ class AgentRunner implements Agent {
       options.nodes.findIndex(({ id }) => id === options.self.id),
     );
     this.#attachedAt = clock.now();
-    this.#stopExits = host.onExit((exit) => this.#onExit(exit));
+    this.#stopExits = server.processes.onExit((exit) => this.#onExit(exit));
   }
 
   /** What runs already is watched; whether it may stay is decided like everything else. */
   async adopt(): Promise<void> {
-    const { host, watch, paths, log } = this.#context;
-    const found = host.current();
+    const { server, watch, log } = this.#context;
+    const found = server.processes.current();
     if (found === null) return;
-    const ours = await runsWith(found.pid, paths.myCnf);
-    const openedFor = ours ? await readOpenedMark(paths.openedMark, found.pid) : 0;
-    if (host.current()?.pid !== found.pid) return; // it ended while we looked
-    this.#ignored = await ignoredSettings(paths.datadir);
+    const ours = await server.processes.isOurs(found.pid);
+    const openedFor = ours ? await server.openedFor(found.pid) : 0;
+    if (server.processes.current()?.pid !== found.pid) return; // it ended while we looked
+    this.#ignored = await server.ignoredSettings();
     log.info('found a running mysqld', { mysqld: found.pid, ours, openedFor });
     watch.begin(found.pid, openedFor);
     if (ours) this.#adopting = true;
@@ -172,7 +159,7 @@ class AgentRunner implements Agent {
   }
 
   report(): AgentReport {
-    const { watch, paths } = this.#context;
+    const { watch, server } = this.#context;
     const { probe, channel } = watch;
     this.#gtidExecuted = probe?.gtidExecuted ?? this.#gtidExecuted;
     const applying = channel?.applier ?? false;
@@ -184,7 +171,7 @@ class AgentRunner implements Agent {
       servingWrites: this.#role === 'master' && this.#exposure.servingWrites,
       epoch: this.#masterEpoch,
       attachEpoch: this.#exposure.attachEpoch,
-      mysqlSocket: watch.pid !== null && this.#exposure.reachable ? paths.socket : '',
+      mysqlSocket: watch.pid !== null && this.#exposure.reachable ? server.socket : '',
       mysqldPid: watch.pid ?? 0,
       ioRunning: channel?.receiver === 'ON',
       sqlRunning: applying,
@@ -293,7 +280,7 @@ class AgentRunner implements Agent {
         log.warn('recovering', { role: this.#role, reason: action.reason });
         this.#leave();
         await recover(context, action.reason, action.suspects);
-        this.#ignored = await ignoredSettings(context.paths.datadir);
+        this.#ignored = await context.server.ignoredSettings();
         return;
       case 'settle':
         await settle(context, action.reason);

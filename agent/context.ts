@@ -1,30 +1,25 @@
-import type { MysqlInstall } from '../base/mysql-install.ts';
 import type { Clock, Logger, Random } from '../base/ports.ts';
 import type { LeaseTimes, NodeAddress, Security } from '../base/topology.ts';
 import type { AgentRole, BinlogsvrClient } from '../proto/binlogsvr-types.ts';
-import type { UserSettings } from './my-cnf.ts';
 import type { MysqldAdmin } from './mysqld-admin.ts';
-import type { MysqldHost } from './mysqld-host.ts';
+import type { MysqldServer } from './mysqld-server.ts';
 import type { MysqldWatch } from './mysqld-watch.ts';
-import type { NodePaths } from './node-paths.ts';
 import type { Timeline } from './timeline.ts';
 import type { ViewKeeper } from './view-keeper.ts';
+
+/** What the agent asks of the local binlogsvr. */
+export type AgentStore = Pick<
+  BinlogsvrClient,
+  'baseline' | 'stand' | 'renew' | 'fence' | 'barrier' | 'compareTail' | 'report' | 'subscribe'
+>;
 
 export type AgentOptions = Readonly<{
   self: NodeAddress;
   nodes: readonly NodeAddress[];
-  /** This node's directory: mysql/, run/, log/ and cut/ in it are the agent's. */
-  dataDir: string;
-  /** Copies of a fresh datadir, shared by the nodes of one machine; null = none. */
-  templateDir: string | null;
-  mysqlInstall: MysqlInstall;
-  client: BinlogsvrClient;
-  host: MysqldHost;
+  client: AgentStore;
+  server: MysqldServer;
   security: Security;
   lease: LeaseTimes;
-  /** Holds the password root@'%' gets on the first master of a cluster. */
-  rootPasswordFile: string;
-  userMysqldSettings: UserSettings;
   clock: Clock;
   random: Random;
   log: Logger;
@@ -42,8 +37,7 @@ export type Exposure = Readonly<{
 /** What the parts of the agent share. Only agent.ts makes one. */
 export type AgentContext = Readonly<{
   options: AgentOptions;
-  paths: NodePaths;
-  host: MysqldHost;
+  server: MysqldServer;
   admin: MysqldAdmin;
   watch: MysqldWatch;
   views: ViewKeeper;

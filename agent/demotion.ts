@@ -4,7 +4,6 @@ import { reasonOf } from '../base/errors.ts';
 import { type AgentContext, Doubt } from './context.ts';
 import type { Probe } from './mysqld-admin.ts';
 import { relate } from './mysqld-watch.ts';
-import { removeOpenedMark } from './opened-mark.ts';
 import { asDoubt, attach } from './recovery.ts';
 
 const SESSIONS_MS_MAX = 1_000;
@@ -23,7 +22,7 @@ const STATEMENT_MS_MAX = 5_000;
  *     ─► executed set within the log's ─► replica again
  */
 export async function demote(context: AgentContext, epoch: number, release: boolean, reason: string): Promise<void> {
-  const { admin, views, log, paths } = context;
+  const { admin, server, views, log } = context;
   context.become('demoting', reason);
   log.warn('demoting', { epoch, release, reason });
   // An epoch that is over takes no appends any more; one that is being released still has to take what waits.
@@ -31,7 +30,7 @@ export async function demote(context: AgentContext, epoch: number, release: bool
   await quiesce(context, release ? DRAIN_MS_MAX : 0);
   if (release) await releaseEpoch(context, epoch);
   void context.expose({ attachEpoch: 0 });
-  await removeOpenedMark(paths.openedMark);
+  await server.forgetOpened();
   const probe = await probeOf(context);
   const view = await views.refresh().catch(asDoubt('compare mysqld with the store'));
   const { relation, extra } = relate(probe.gtidExecuted, view.gtidSet);

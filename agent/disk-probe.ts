@@ -1,23 +1,20 @@
-import { open } from 'node:fs/promises';
 import type { MonoMs } from '../base/brands.ts';
 import { reasonOf } from '../base/errors.ts';
 import type { Clock } from '../base/ports.ts';
 
-const BLOCK_BYTES = 4096;
-
 /**
- * Writes and syncs one fresh block in the datadir, off the event loop: a disk that stalls or is full shows here before
+ * Has one fresh block written and synced in the datadir, off the event loop: a disk that stalls or is full shows here before
  * any query does. Never two at a time: a stalled disk costs one thread of the pool, not all.
  */
 export class DiskProbe {
-  readonly #path: string;
+  readonly #write: () => Promise<void>;
   readonly #clock: Clock;
   #running = false;
   #okAt: MonoMs;
   #error = '';
 
-  constructor(path: string, clock: Clock) {
-    this.#path = path;
+  constructor(write: () => Promise<void>, clock: Clock) {
+    this.#write = write;
     this.#clock = clock;
     this.#okAt = clock.now();
   }
@@ -52,15 +49,5 @@ export class DiskProbe {
   /** Of the last attempt, '' if it went well. */
   get error(): string {
     return this.#error;
-  }
-
-  async #write(): Promise<void> {
-    const file = await open(this.#path, 'w', 0o600);
-    try {
-      await file.write(Buffer.alloc(BLOCK_BYTES, Math.floor(this.#clock.wall()) & 0xff));
-      await file.datasync();
-    } finally {
-      await file.close();
-    }
   }
 }

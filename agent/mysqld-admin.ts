@@ -1,12 +1,4 @@
 import type { MonoMs } from '../base/brands.ts';
-import { PhxError } from '../base/errors.ts';
-import type { Clock } from '../base/ports.ts';
-import { PINNED_PROBE_SQL, pinnedDeviations } from './mysql-settings.ts';
-import { MysqldLane, type MysqlLogin, type Row, sqlErrno } from './mysqld-lane.ts';
-
-/** A probe answers within a few ms; one that takes this long counts as no answer. */
-export const PROBE_MS_MAX = 800;
-const ER_UNKNOWN_SYSTEM_VARIABLE = 1193;
 
 /** What mysqld says about itself, without touching anything that a waiting commit holds. */
 export type Probe = Readonly<{
@@ -39,175 +31,28 @@ export type Channel = Readonly<{
   error: string;
 }>;
 
-const VARIABLES_SQL =
-  'SELECT @@GLOBAL.gtid_executed AS gtid_executed, @@GLOBAL.super_read_only AS super_read_only, @@GLOBAL.offline_mode AS offline_mode';
-
-const STATUS = {
-  status: 'Rpl_semi_sync_source_status',
-  clients: 'Rpl_semi_sync_source_clients',
-  waiting: 'Rpl_semi_sync_source_wait_sessions',
-  acked: 'Rpl_semi_sync_source_yes_tx',
-  unacked: 'Rpl_semi_sync_source_no_tx',
-  off: 'Rpl_semi_sync_source_no_times',
-} as const;
-
-const STATUS_SQL = `SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_status WHERE VARIABLE_NAME IN (${Object.values(
-  STATUS,
-)
-  .map((name) => `'${name}'`)
-  .join(', ')})`;
-
-const CHANNEL_SQL = [
-  `SELECT CHANNEL_NAME AS channel, SERVICE_STATE AS state, LAST_ERROR_NUMBER AS number, LAST_ERROR_MESSAGE AS message
-     FROM performance_schema.replication_connection_status`,
-  `SELECT CHANNEL_NAME AS channel, SERVICE_STATE AS state FROM performance_schema.replication_applier_status`,
-  `SELECT LAST_ERROR_NUMBER AS number, LAST_ERROR_MESSAGE AS message
-     FROM performance_schema.replication_applier_status_by_worker WHERE LAST_ERROR_NUMBER <> 0
-   UNION ALL SELECT LAST_ERROR_NUMBER, LAST_ERROR_MESSAGE
-     FROM performance_schema.replication_applier_status_by_coordinator WHERE LAST_ERROR_NUMBER <> 0 LIMIT 1`,
-] as const;
-
-/**
- * Who waits for an ack: for the journal, when such a mysqld has to be killed. The server's own thread that reads acks
- * shows the same state.
- */
-const WAITERS_SQL = `SELECT PROCESSLIST_USER AS user, PROCESSLIST_HOST AS host, LEFT(PROCESSLIST_INFO, 200) AS info
-  FROM performance_schema.threads
- WHERE TYPE = 'FOREGROUND' AND PROCESSLIST_STATE LIKE 'Waiting for semi-sync ACK%' LIMIT 5`;
-
 export type Waiter = Readonly<{ user: string; host: string; statement: string }>;
 
+/** One row of a result: column name to value. */
+export type Row = Readonly<Record<string, unknown>>;
+
 /**
- * Talks to the local mysqld as the account that may do everything, over its socket only. Three connections stay open:
- * two for probes, so that one stuck question leaves the other, and one for work.
+ * What the agent asks of the local mysqld, as the account that may do everything. Each question has its own deadline.
+ * Errors: MYSQL_DOWN (cannot be reached, connection lost), MYSQL_AUTH, TIMEOUT, BUSY (the question before has not ended);
+ * what mysqld itself refuses is rejected as it came.
  */
-export class MysqldAdmin {
-  readonly #login: MysqlLogin;
-  readonly #clock: Clock;
-  readonly #probes: readonly [MysqldLane, MysqldLane];
-  readonly #channel: MysqldLane;
-  readonly #work: MysqldLane;
-
-  constructor(login: MysqlLogin, clock: Clock) {
-    this.#login = login;
-    this.#clock = clock;
-    this.#probes = [new MysqldLane(login, clock), new MysqldLane(login, clock)];
-    this.#channel = new MysqldLane(login, clock);
-    this.#work = new MysqldLane(login, clock);
-  }
-
+export interface MysqldAdmin {
   /** Opens every connection; rejects while mysqld does not take logins yet. */
-  async connect(): Promise<void> {
-    await Promise.all([...this.#probes, this.#channel, this.#work].map((lane) => lane.connect()));
-  }
-
+  connect(): Promise<void>;
   /** After mysqld ended: nothing of the old process is used again. */
-  reset(): void {
-    for (const lane of [...this.#probes, this.#channel, this.#work]) lane.destroy();
-  }
-
-  async probe(): Promise<Probe> {
-    const lane = this.#probes.find((each) => !each.busy && each.open) ?? this.#probes.find((each) => !each.busy);
-    if (lane === undefined) throw new PhxError('TIMEOUT', 'probe mysqld: two probes have not been answered');
-    // The one that is not in use is opened now, while logins work.
-    const spare = this.#probes.find((each) => each !== lane && !each.busy && !each.open);
-    spare?.connect().catch(() => {});
-    const askedAt = this.#clock.now();
-    let rows: readonly (readonly Row[])[];
-    let pinned: string;
-    try {
-      rows = await lane.run([VARIABLES_SQL, STATUS_SQL, PINNED_PROBE_SQL], PROBE_MS_MAX);
-      pinned = pinnedDeviations(rows[2]?.[0] ?? {}).join(', ');
-    } catch (error) {
-      if (sqlErrno(error) !== ER_UNKNOWN_SYSTEM_VARIABLE) throw error;
-      // A plugin was uninstalled: mysqld lives, but not as it must.
-      rows = await lane.run([VARIABLES_SQL, STATUS_SQL], PROBE_MS_MAX);
-      pinned = (error as Error).message;
-    }
-    const status = new Map((rows[1] ?? []).map((row) => [String(row['name']), String(row['value'])]));
-    const number = (name: string): number => Number(status.get(name) ?? 0);
-    const semiSync: SemiSync = {
-      on: status.get(STATUS.status) === 'ON',
-      clients: number(STATUS.clients),
-      waiting: number(STATUS.waiting),
-      acked: number(STATUS.acked),
-    };
-    return {
-      askedAt,
-      answeredAt: this.#clock.now(),
-      gtidExecuted: plainSet(rows[0]?.[0]?.['gtid_executed']),
-      superReadOnly: Number(rows[0]?.[0]?.['super_read_only']) === 1,
-      offlineMode: Number(rows[0]?.[0]?.['offline_mode']) === 1,
-      semiSync,
-      pinned: [pinned, asynchronous(semiSync, number(STATUS.unacked), number(STATUS.off))]
-        .filter((text) => text !== '')
-        .join(', '),
-    };
-  }
-
+  reset(): void;
+  probe(): Promise<Probe>;
   /** null: no channel is configured. A channel beside ours is an error of its own (design 9.17). */
-  async channel(): Promise<Channel | null> {
-    const [connections = [], appliers = [], errors = []] = await this.#channel.run(CHANNEL_SQL, PROBE_MS_MAX);
-    const foreign = connections.find((row) => row['channel'] !== '');
-    const connection = connections.find((row) => row['channel'] === '');
-    if (connection === undefined && foreign === undefined) return null;
-    const applier = appliers.find((row) => row['channel'] === '');
-    const words = [
-      foreign === undefined ? '' : `a replication channel '${String(foreign['channel'])}' that is not ours`,
-      ...errors.map((row) => `applier error ${String(row['number'])}: ${String(row['message'])}`),
-      Number(connection?.['number'] ?? 0) === 0
-        ? ''
-        : `receiver error ${String(connection?.['number'])}: ${String(connection?.['message'])}`,
-    ];
-    const state = connection?.['state'];
-    return {
-      receiver: state === 'ON' || state === 'CONNECTING' ? state : 'OFF',
-      applier: applier?.['state'] === 'ON',
-      error: words.filter((text) => text !== '').join('; '),
-    };
-  }
-
-  /** Statements of a role change. A missed deadline gives the connection up. */
-  async work(statements: readonly string[], deadlineMs: number): Promise<readonly (readonly Row[])[]> {
-    try {
-      return await this.#work.run(statements, deadlineMs);
-    } catch (error) {
-      if (sqlErrno(error) === null) this.#work.destroy();
-      throw error;
-    }
-  }
-
+  channel(): Promise<Channel | null>;
+  /** Statements of a role change, in one round trip; rows of each. A missed deadline gives the connection up. */
+  work(statements: readonly string[], deadlineMs: number): Promise<readonly (readonly Row[])[]>;
   /** Whether somebody new can log in, within `deadlineMs`. */
-  async canLogIn(deadlineMs: number): Promise<boolean> {
-    const lane = new MysqldLane(this.#login, this.#clock);
-    try {
-      await lane.connect(deadlineMs);
-      return true;
-    } catch {
-      return false;
-    } finally {
-      lane.destroy();
-    }
-  }
-
-  async waiters(): Promise<readonly Waiter[]> {
-    const lane = this.#probes.find((each) => !each.busy);
-    if (lane === undefined) return [];
-    const [rows = []] = await lane.run([WAITERS_SQL], PROBE_MS_MAX);
-    return rows.map((row) => ({ user: words(row['user']), host: words(row['host']), statement: words(row['info']) }));
-  }
+  canLogIn(deadlineMs: number): Promise<boolean>;
+  /** Whose commits wait, for the journal. */
+  waiters(): Promise<readonly Waiter[]>;
 }
-
-/** Commits were let through without an ack: never again trusted, whatever the variables say now (design 9.7). */
-function asynchronous({ on }: SemiSync, unacked: number, off: number): string {
-  if (!on) return 'Rpl_semi_sync_source_status is OFF';
-  if (unacked > 0 || off > 0) return `semi-sync was off ${off} times, ${unacked} commits went without an ack`;
-  return '';
-}
-
-/** mysqld breaks long sets over lines. */
-function plainSet(value: unknown): string {
-  return String(value ?? '').replace(/\s+/g, '');
-}
-
-const words = (value: unknown): string => (value === null || value === undefined ? '' : String(value));

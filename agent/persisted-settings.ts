@@ -1,19 +1,9 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-
-const FILE = 'mysqld-auto.cnf';
-
 /**
- * What somebody stored with SET PERSIST in this datadir, in words, '' if nothing. It is never loaded (persisted_globals_load
- * is off, design 9.15), which whoever stored it should hear. The file is JSON: version 1 has one map of names, version 2 several.
+ * What somebody stored with SET PERSIST, from the text of mysqld-auto.cnf, in words, '' if nothing. It is never loaded
+ * (persisted_globals_load is off, design 9.15), which whoever stored it should hear. The file is JSON: version 1 has one map
+ * of names, version 2 several.
  */
-export async function ignoredSettings(datadir: string): Promise<string> {
-  let text: string;
-  try {
-    text = await readFile(join(datadir, FILE), 'utf8');
-  } catch {
-    return '';
-  }
+export function ignoredSettings(text: string): string {
   const names = persistedNames(text);
   return names.length === 0 ? '' : `settings made with SET PERSIST are ignored: ${names.join(', ')}`;
 }

@@ -5,7 +5,6 @@ import { type AgentContext, Doubt } from './context.ts';
 import { syncAttached } from './decide.ts';
 import type { Probe } from './mysqld-admin.ts';
 import { relate } from './mysqld-watch.ts';
-import { writeOpenedMark } from './opened-mark.ts';
 import { asDoubt } from './recovery.ts';
 import { DETACH_STATEMENTS } from './replica-channel.ts';
 
@@ -69,19 +68,19 @@ export async function promote(
 
 /** The rest of a promotion: also what is left to do for an adopted mysqld whose agent died in the middle of it. */
 export async function openForWrites(context: AgentContext, epoch: number, signal: AbortSignal): Promise<void> {
-  const { admin, watch, paths, options, timeline, log, views } = context;
+  const { admin, server, watch, options, timeline, log, views } = context;
   stopIf(signal);
   const pid = watch.pid;
   const view = views.view;
   if (pid === null || view === null || !view.open || view.epoch !== epoch || view.master !== options.self.id) {
     throw new GivenUp(`epoch ${epoch} ended before mysqld was opened`);
   }
-  await writeOpenedMark(paths.openedMark, pid, epoch);
+  await server.markOpened(pid, epoch);
   watch.opened(epoch);
   context.say(`opens mysqld for epoch ${epoch}`);
   try {
     await admin.work(['SET GLOBAL super_read_only = OFF', 'SET GLOBAL read_only = OFF'], STATEMENT_MS_MAX);
-    await ensureRootAccount({ admin, rootPasswordFile: options.rootPasswordFile, log });
+    await ensureRootAccount(server, log);
     await admin.work(['SET GLOBAL event_scheduler = ON', 'SET GLOBAL offline_mode = OFF'], STATEMENT_MS_MAX);
   } catch (error) {
     throw new Doubt(`open mysqld for writes: ${reasonOf(error)}`, error);

@@ -1,20 +1,11 @@
-import { stat } from 'node:fs/promises';
-import { INTERNAL_ACCOUNTS, internalPassword } from '../base/accounts.ts';
 import { delay, withDeadline } from '../base/async.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import type { TailTransaction, View } from '../proto/binlogsvr-types.ts';
-import { readBinlogIndex } from './binlog-index.ts';
 import { type AgentContext, Doubt, NotYet, Unfit } from './context.ts';
-import { initialiseDatadir } from './datadir.ts';
-import { isMissing, makePrivateDirectory, writeDurably } from './durable-file.ts';
-import { renderMyCnf } from './my-cnf.ts';
-import { mysqldCommand } from './mysqld-command.ts';
-import { killAndReap } from './mysqld-process.ts';
+import { killAndReap } from './kill-and-reap.ts';
 import { relate } from './mysqld-watch.ts';
-import { removeOpenedMark } from './opened-mark.ts';
 import { attachStatements } from './replica-channel.ts';
-import { prepareSocketPath } from './socket-path.ts';
-import { cut, finishCut, freshUuid, planCut } from './tail-cut.ts';
+import { planCut } from './tail-cut.ts';
 import { findTail, type Tail } from './tail-scan.ts';
 
 const FENCE_MS_MAX = 3_000;
@@ -37,17 +28,17 @@ const WAITERS_MS_MAX = 500;
  * done yet throws NotYet, and the whole runs again.
  */
 export async function recover(context: AgentContext, reason: string, suspects: boolean): Promise<void> {
-  const { host, paths, clock, log, watch, admin } = context;
+  const { server, clock, log, watch, admin } = context;
   if (suspects) await nameWaiters(context);
   watch.condemn();
   context.become('recovering', reason);
   void context.expose({ servingWrites: false, attachEpoch: 0 });
-  await killAndReap({ host, defaultsFile: paths.myCnf, ibdata: paths.ibdata, clock, log });
+  await killAndReap({ processes: server.processes, clock, log });
   watch.end();
   admin.reset();
   await releaseOwnEpoch(context);
-  await removeOpenedMark(paths.openedMark);
-  await ensureDatadir(context);
+  await server.forgetOpened();
+  await server.ensureDatadir(() => context.say('creates a fresh data directory'));
   await cutTail(context);
   await startMysqld(context);
 }
@@ -86,38 +77,17 @@ async function releaseOwnEpoch(context: AgentContext): Promise<void> {
   }
 }
 
-async function ensureDatadir(context: AgentContext): Promise<void> {
-  const { paths, options } = context;
-  await makePrivateDirectory(paths.runDir);
-  await makePrivateDirectory(paths.logDir);
-  if (await exists(paths.datadir)) return;
-  context.say('creates a fresh data directory');
-  const account = (name: 'agent' | 'sync'): { user: string; password: string } => ({
-    user: INTERNAL_ACCOUNTS[name],
-    password: internalPassword(options.security.clusterSecret, name),
-  });
-  await initialiseDatadir({
-    install: options.mysqlInstall,
-    datadir: paths.datadir,
-    templateDir: options.templateDir,
-    agentAccount: account('agent'),
-    syncAccount: account('sync'),
-    settings: options.userMysqldSettings,
-    log: options.log,
-  });
-}
-
 async function cutTail(context: AgentContext): Promise<void> {
-  const { paths, options, log, clock } = context;
-  const cutPaths = { plan: paths.cutPlan, autoCnf: paths.autoCnf, cutDir: paths.cutDir };
-  await finishCut({ paths: cutPaths, log });
+  const { options, clock } = context;
+  const { binlog } = context.server;
+  await binlog.finishCut();
   context.say('compares the local binlog with the store');
   const store = {
     compareTail: (transactions: Iterable<TailTransaction>) => options.client.compareTail(transactions, COMPARE_MS_MAX),
   };
   const find = async (): Promise<Tail> => {
     try {
-      return await findTail(await readBinlogIndex(paths.binlogIndex), store);
+      return await findTail(await binlog.index(), binlog, store);
     } catch (error) {
       if (error instanceof PhxError && (error.code === 'BINLOG_ENCRYPTED' || error.code === 'BINLOG_CORRUPT')) {
         throw new Unfit(`cannot judge the local binlog: ${error.message}`);
@@ -135,11 +105,11 @@ async function cutTail(context: AgentContext): Promise<void> {
   }
   if (tail.held) return;
   context.say(`cuts the local binlog: ${tail.reason}`);
-  const plan = planCut(await readBinlogIndex(paths.binlogIndex), tail, cutPaths, {
-    serverUuid: freshUuid(),
+  const plan = planCut(await binlog.index(), tail, binlog, {
+    serverUuid: binlog.freshUuid(),
     wallMs: clock.wall(),
   });
-  await cut(plan, { paths: cutPaths, log });
+  await binlog.cut(plan);
 }
 
 /** The local store knows all that was chosen until now, and no epoch of ours can take anything more. */
@@ -163,31 +133,18 @@ async function settleLog(context: AgentContext, tail: Extract<Tail, { held: fals
 }
 
 async function startMysqld(context: AgentContext): Promise<void> {
-  const { paths, options, host, admin, watch, clock, log } = context;
-  const { self, nodes, mysqlInstall } = options;
+  const { options, server, admin, watch, clock, log } = context;
   const began = clock.now();
-  const myCnf = renderMyCnf({
-    version: mysqlInstall.version,
-    datadir: paths.datadir,
-    socket: await prepareSocketPath(paths.runDir),
-    pidFile: paths.pidFile,
-    errorLog: paths.errorLog,
-    port: self.mysql,
-    bindAddress: bindAddressOf(self.host),
-    serverId: serverIdOf(self.id),
-    reportHost: self.host,
-    runAsRoot: process.getuid?.() === 0,
-    settings: options.userMysqldSettings,
-  });
-  await writeDurably(paths.myCnf, myCnf);
-  log.info('starting mysqld', { nodes: nodes.length, port: self.mysql });
-  const { file, args } = mysqldCommand(mysqlInstall, paths.myCnf);
+  await server.configure();
+  log.info('starting mysqld', { nodes: options.nodes.length, port: options.self.mysql });
   if (context.stopping()) throw new NotYet('the node is being stopped');
   context.say('starts mysqld');
-  const mysqld = await host.start({ file, args, cwd: paths.datadir, logFile: paths.outputLog });
+  const mysqld = await server.start();
   for (;;) {
     if (context.stopping()) throw new NotYet('the node is being stopped');
-    if (host.current()?.pid !== mysqld.pid) throw new NotYet(`mysqld ended while it started; see ${paths.errorLog}`);
+    if (server.processes.current()?.pid !== mysqld.pid) {
+      throw new NotYet(`mysqld ended while it started; see ${server.errorLog}`);
+    }
     try {
       await admin.connect();
       break;
@@ -202,16 +159,6 @@ async function startMysqld(context: AgentContext): Promise<void> {
   }
   watch.begin(mysqld.pid, 0);
   log.info('mysqld answers', { mysqld: mysqld.pid, tookMs: Math.round(clock.now() - began) });
-}
-
-/** Loopback clusters stay on loopback. */
-function bindAddressOf(host: string): string {
-  return host === 'localhost' || host.startsWith('127.') ? '127.0.0.1' : '*';
-}
-
-/** Unlike every other node's and unlike what binlogsvr says when it plays the source (which is above 2^31). */
-export function serverIdOf(node: number): number {
-  return 1000 + node;
 }
 
 /**
@@ -263,14 +210,4 @@ export function asDoubt(what: string): (error: unknown) => never {
   return (error) => {
     throw new Doubt(`${what}: ${reasonOf(error)}`, error);
   };
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    (error: unknown) => {
-      if (isMissing(error)) return false;
-      throw error;
-    },
-  );
 }

@@ -1,6 +1,6 @@
 import { INTERNAL_ACCOUNTS, internalPassword } from '../base/accounts.ts';
 import type { NodeAddress, Security } from '../base/topology.ts';
-import { sqlText } from './mysqld-lane.ts';
+import { sqlText } from './sql-text.ts';
 
 /**
  * Statements that make mysqld a replica of its local binlogsvr. What it had before is thrown away each time: GTIDs say

@@ -2,8 +2,7 @@ import { delay } from '../base/async.ts';
 import { reasonOf } from '../base/errors.ts';
 import type { AgentContext } from './context.ts';
 import { killSessions, quiesce, releaseEpoch } from './demotion.ts';
-import { killAndReap } from './mysqld-process.ts';
-import { removeOpenedMark } from './opened-mark.ts';
+import { killAndReap } from './kill-and-reap.ts';
 import { asDoubt } from './recovery.ts';
 
 const DRAIN_MS_MAX = 3_000;
@@ -16,27 +15,28 @@ const POLL_MS = 10;
  * commit what waits, and no cut undoes that: design 9.6), by SIGKILL otherwise. `epoch`: the one it is master of, or 0.
  */
 export async function stopMysqld(context: AgentContext, epoch: number): Promise<void> {
-  const { host, watch, paths, clock, log, options } = context;
+  const { server, watch, clock, log, options } = context;
+  const { processes } = server;
   const clean = await prepare(context, epoch).catch((error: unknown) => {
     log.warn('mysqld cannot be stopped cleanly', { reason: reasonOf(error) });
     return false;
   });
-  const pid = host.current()?.pid ?? null;
+  const pid = processes.current()?.pid ?? null;
   if (clean && pid !== null) {
     context.say('mysqld shuts down');
     watch.end(); // our connections, too
-    host.signal(pid, 'SIGTERM');
+    processes.signal(pid, 'SIGTERM');
     const end = clock.now() + SHUTDOWN_MS_MAX;
-    while (host.current()?.pid === pid && clock.now() < end) await delay(clock, POLL_MS);
-    if (host.current()?.pid === pid)
+    while (processes.current()?.pid === pid && clock.now() < end) await delay(clock, POLL_MS);
+    if (processes.current()?.pid === pid)
       log.warn('mysqld does not shut down in time', { mysqld: pid, waitedMs: SHUTDOWN_MS_MAX });
   }
   watch.condemn();
-  await killAndReap({ host, defaultsFile: paths.myCnf, ibdata: paths.ibdata, clock, log });
+  await killAndReap({ processes, clock, log });
   watch.end();
   const view = context.views.view;
   if (view?.open && view.master === options.self.id) await releaseEpoch(context, view.epoch);
-  await removeOpenedMark(paths.openedMark);
+  await server.forgetOpened();
 }
 
 /** True if mysqld may be shut down cleanly. */

@@ -1,14 +1,13 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { PhxError } from '../base/errors.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { BinlogFileScanner, type ScannedTransaction } from '../mysql/binlog-file.ts';
 import type { TailTransaction } from '../proto/binlogsvr-types.ts';
-import { type BinlogIndex, binlogPath } from './binlog-index.ts';
+import type { BinlogIndex } from './binlog-index.ts';
+import type { LocalBinlog } from './mysqld-server.ts';
 
 /** Transactions compared in one call: bounds the memory a long binlog file takes here. */
 const COMPARE_BATCH = 4096;
-const READ_BYTES = 1 << 20;
 
 /** What the store holds of a binlog: see BinlogsvrClient.compareTail. */
 export interface TailComparer {
@@ -40,11 +39,15 @@ export type Tail =
  * prefix of what this server wrote, so everything before is in it too. A file without a transaction decides nothing.
  * Throws BINLOG_ENCRYPTED, BINLOG_CORRUPT (not a binlog at all), STORE_IO and whatever comparing throws.
  */
-export async function findTail(index: BinlogIndex, store: TailComparer): Promise<Tail> {
+export async function findTail(
+  index: BinlogIndex,
+  binlog: Pick<LocalBinlog, 'read'>,
+  store: TailComparer,
+): Promise<Tail> {
   let cut = null as Extract<Tail, { held: false }> | null;
   let compared = 0;
   for (let line = index.lines.length - 1; line >= 0; line -= 1) {
-    const scan = await scanFile(binlogPath(index, index.lines[line]!), store);
+    const scan = await scanFile(index.lines[line]!, (name) => binlog.read(index, name), store);
     compared += scan.count;
     if (scan.cutAt === null && scan.unreadable) {
       // mysqld died while it created this file: it would not start with it.
@@ -86,7 +89,11 @@ type FileScan = {
   reason: string;
 };
 
-async function scanFile(path: string, store: TailComparer): Promise<FileScan> {
+async function scanFile(
+  line: string,
+  read: (line: string) => AsyncIterable<Buffer>,
+  store: TailComparer,
+): Promise<FileScan> {
   const scan: FileScan = { count: 0, held: 0, lost: 0, firstLost: '', cutAt: null, unreadable: false, reason: '' };
   const scanner = new BinlogFileScanner();
   let batch: ScannedTransaction[] = [];
@@ -108,40 +115,26 @@ async function scanFile(path: string, store: TailComparer): Promise<FileScan> {
     scan.reason = `${first.gtid} is not in the store${reason === '' ? '' : ` (${reason})`}`;
   };
 
-  const file = await openBinlog(path);
   try {
-    const buffer = Buffer.allocUnsafe(READ_BYTES);
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, 0, buffer.length);
-      if (bytesRead === 0) break;
-      for (const transaction of scanner.push(buffer.subarray(0, bytesRead))) batch.push(transaction);
+    for await (const piece of read(line)) {
+      for (const transaction of scanner.push(piece)) batch.push(transaction);
       while (batch.length >= COMPARE_BATCH) await compare();
     }
   } catch (error) {
     if (error instanceof PhxError)
-      throw new PhxError(error.code, `${basename(path)}: ${error.message}`, { cause: error });
+      throw new PhxError(error.code, `${basename(line)}: ${error.message}`, { cause: error });
     throw error;
-  } finally {
-    await file.close();
   }
   scanner.end();
   await compare();
   scan.unreadable = scanner.formatDescription === null;
-  if (scan.unreadable) scan.reason = `${basename(path)} has no format description`;
+  if (scan.unreadable) scan.reason = `${basename(line)} has no format description`;
   const damage = scanner.corrupt;
   if (damage !== null && !scan.unreadable && scan.cutAt === null) {
     // After an OS crash: what follows was never acknowledged, and mysqld might stop at it. A transaction that merely ends
     // too early is no damage; mysqld rolls that back by itself.
     scan.cutAt = scanner.truncatedAt ?? damage.offset;
-    scan.reason = `${basename(path)} is damaged at ${damage.offset}: ${damage.reason}`;
+    scan.reason = `${basename(line)} is damaged at ${damage.offset}: ${damage.reason}`;
   }
   return scan;
-}
-
-async function openBinlog(path: string): Promise<FileHandle> {
-  try {
-    return await open(path, 'r');
-  } catch (cause) {
-    throw new PhxError('BINLOG_CORRUPT', `open binlog ${path}: it is in the index but cannot be read`, { cause });
-  }
 }

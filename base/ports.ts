@@ -8,6 +8,8 @@ export interface Clock {
   wall(): number;
   /** Calls `fire` once, `ms` from now; the result cancels it. */
   after(ms: number, fire: () => void): () => void;
+  /** Calls `fire` once, when all that is under way in this turn of the event loop is done: without any delay. */
+  soon(fire: () => void): void;
 }
 
 /** Structured log with fixed keys; pino in the composition root, silent in tests. */

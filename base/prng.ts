@@ -34,6 +34,3 @@ export class Prng implements Random {
     return out;
   }
 }
-
-/** Unseeded randomness for election jitter in production. */
-export const systemRandom: Random = { below: (bound) => Math.floor(Math.random() * bound) };

@@ -9,4 +9,5 @@ export const systemClock: Clock = {
     const timer = setTimeout(fire, ms);
     return () => clearTimeout(timer);
   },
+  soon: (fire) => void setImmediate(fire),
 };

@@ -123,7 +123,8 @@ export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogs
   };
 
   peers.register(server);
-  registerRpc(server, { replica, lease: new LeaseService(replica, self.id), feed, security, view, status, onReport });
+  const leaseService = new LeaseService(replica, self.id, clock);
+  registerRpc(server, { replica, lease: leaseService, feed, security, view, status, onReport });
   let closing: Promise<void> | null = null;
   const close = async (): Promise<void> => {
     feed.close();

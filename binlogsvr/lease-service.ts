@@ -1,5 +1,6 @@
 import { epochOf, type InstanceId, type NodeId } from '../base/brands.ts';
 import { type ErrorCode, PhxError } from '../base/errors.ts';
+import type { Clock } from '../base/ports.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { GtidSet } from '../mysql/gtid-set.ts';
 import type { Outcome } from '../proto/binlogsvr-types.ts';
@@ -14,11 +15,13 @@ import type { LogValue } from './values.ts';
 export class LeaseService {
   readonly #replica: Replica;
   readonly #self: NodeId;
+  readonly #clock: Clock;
   #renewing: Readonly<{ epoch: number; outcome: Promise<Outcome> }> | null = null;
 
-  constructor(replica: Replica, self: NodeId) {
+  constructor(replica: Replica, self: NodeId, clock: Clock) {
     this.#replica = replica;
     this.#self = self;
+    this.#clock = clock;
   }
 
   baseline(gtidSet: string, timeoutMs: number): Promise<Outcome> {
@@ -103,8 +106,8 @@ export class LeaseService {
 
   /** `choose` says what to propose; null: what was wanted is so already. */
   async #decide(timeoutMs: number, choose: (left: () => number) => Promise<LogValue | null>): Promise<Outcome> {
-    const until = performance.now() + timeoutMs;
-    const left = (): number => Math.max(0, until - performance.now());
+    const until = this.#clock.now() + timeoutMs;
+    const left = (): number => Math.max(0, until - this.#clock.now());
     try {
       const value = await choose(left);
       if (value === null) return this.#outcome(true, null, 'already so', this.#replica.state.appliedIndex);

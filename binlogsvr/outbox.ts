@@ -1,4 +1,5 @@
 import type { NodeId } from '../base/brands.ts';
+import type { Clock } from '../base/ports.ts';
 import type { Leases } from './leases.ts';
 import type { Envelope, Message } from './paxos/types.ts';
 import type { PeerTransport } from './peer-transport.ts';
@@ -15,13 +16,15 @@ export class Outbox {
   readonly #transport: PeerTransport;
   readonly #store: LogStore;
   readonly #leases: Leases;
+  readonly #clock: Clock;
   readonly #commits = new Map<NodeId, Commit>();
   #scheduled = false;
 
-  constructor(transport: PeerTransport, store: LogStore, leases: Leases) {
+  constructor(transport: PeerTransport, store: LogStore, leases: Leases, clock: Clock) {
     this.#transport = transport;
     this.#store = store;
     this.#leases = leases;
+    this.#clock = clock;
   }
 
   send({ to, message }: Envelope): void {
@@ -57,7 +60,7 @@ export class Outbox {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    setImmediate(() => {
+    this.#clock.soon(() => {
       this.#scheduled = false;
       for (const [to, commit] of this.#commits) this.#transport.send(to, commit);
       this.#commits.clear();

@@ -91,7 +91,7 @@ export class Replica implements LogSource, PeerHandler {
     this.#state = state;
     const now = clock.now();
     this.#leases = new Leases(self, lease, clock, state, report.tail);
-    this.#outbox = new Outbox(transport, store, this.#leases);
+    this.#outbox = new Outbox(transport, store, this.#leases, clock);
     this.#core = new PaxosNode({
       node: self,
       voters: voting.nodes,

@@ -43,7 +43,7 @@ export class ViewFeed {
   touch(): void {
     if (this.#checking || this.#subscriptions.size === 0) return;
     this.#checking = true;
-    setImmediate(() => {
+    this.#clock.soon(() => {
       this.#checking = false;
       if (this.#subscriptions.size === 0) return;
       const view = this.#build();

@@ -15,4 +15,5 @@ export const fastClock: Clock = {
   now: () => monoMs(performance.now() + offsetMs),
   wall: systemClock.wall,
   after: systemClock.after,
+  soon: systemClock.soon,
 };

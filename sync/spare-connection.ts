@@ -1,7 +1,7 @@
 import { delay } from '../base/async.ts';
 import { reasonOf } from '../base/errors.ts';
 import type { Clock, Logger } from '../base/ports.ts';
-import { SourceConnection } from './source-connection.ts';
+import type { ConnectSource, SourceConnection } from './source-connection.ts';
 
 const LOGIN_TIMEOUT_MS = 1000;
 const RETRY_MS = 100;
@@ -13,7 +13,7 @@ const PING_MS = 10_000;
  * acker included, but a connection that is already there can start a dump and ack (protocol-findings 13).
  */
 export class SpareConnection {
-  readonly #account: Readonly<{ user: string; password: string }>;
+  readonly #connect: ConnectSource;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #onChange: () => void;
@@ -22,8 +22,8 @@ export class SpareConnection {
   #takers: ((connection: SourceConnection) => void)[] = [];
   #stop = new AbortController();
 
-  constructor(options: Readonly<{ user: string; password: string; clock: Clock; log: Logger }>, onChange: () => void) {
-    this.#account = { user: options.user, password: options.password };
+  constructor(options: Readonly<{ connect: ConnectSource; clock: Clock; log: Logger }>, onChange: () => void) {
+    this.#connect = options.connect;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#onChange = onChange;
@@ -68,8 +68,7 @@ export class SpareConnection {
   async #keep(socketPath: string, stop: AbortSignal): Promise<void> {
     while (!stop.aborted) {
       try {
-        const signal = AbortSignal.any([stop, AbortSignal.timeout(LOGIN_TIMEOUT_MS)]);
-        const connection = await SourceConnection.open({ socketPath, ...this.#account, signal });
+        const connection = await this.#logIn(socketPath, stop);
         if (stop.aborted) {
           connection.destroy();
           return;
@@ -89,6 +88,16 @@ export class SpareConnection {
         this.#log.debug('spare connection failed', { reason: reasonOf(error) });
         await delay(this.#clock, RETRY_MS, stop).catch(() => {});
       }
+    }
+  }
+
+  async #logIn(socketPath: string, stop: AbortSignal): Promise<SourceConnection> {
+    const late = new AbortController();
+    const cancel = this.#clock.after(LOGIN_TIMEOUT_MS, () => late.abort());
+    try {
+      return await this.#connect(socketPath, AbortSignal.any([stop, late.signal]));
+    } finally {
+      cancel();
     }
   }
 

@@ -6,7 +6,7 @@ import type { SyncStatus } from '../proto/binlogsvr-types.ts';
 import { DumpSession, PENDING_BYTES_MAX } from './dump-session.ts';
 import type { AppendStore, StoreState } from './ports.ts';
 import type { BinlogPosition } from './position.ts';
-import type { SourceConnection } from './source-connection.ts';
+import type { ConnectSource, SourceConnection } from './source-connection.ts';
 import { SpareConnection } from './spare-connection.ts';
 
 /** Heartbeat period asked of mysqld: bounds how long a client waits whose ack was lost with an old connection. */
@@ -18,8 +18,9 @@ export type SyncOptions = Readonly<{
   serverId: number;
   /** Names our dump stream to mysqld, so that a new one replaces a dead one. */
   replicaUuid: string;
-  user: string;
-  password: string;
+  connect: ConnectSource;
+  /** Of the process sync runs in, for status. */
+  pid: number;
   store: AppendStore;
   clock: Clock;
   log: Logger;
@@ -57,7 +58,7 @@ export class Sync {
       reason: 'not the master',
       ackedTransactions: 0,
       appends: 0,
-      pid: process.pid,
+      pid: options.pid,
       spareReady: false,
       repeatedAcks: 0,
     };

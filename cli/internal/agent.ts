@@ -1,7 +1,8 @@
 import { startAgent } from '../../agent/agent.ts';
-import { IpcMysqldHost, parentChannel } from '../../agent/mysqld-host.ts';
-import { systemRandom } from '../../base/prng.ts';
+import { IpcMysqldHost, parentChannel } from '../../agent/host/ipc-host.ts';
+import { LocalMysqld } from '../../agent/host/local-mysqld.ts';
 import { systemClock } from '../../base/system-clock.ts';
+import { systemRandom } from '../../base/system-random.ts';
 import { createBinlogsvrClient } from '../../proto/binlogsvr-client.ts';
 import { readNodeConfig } from '../config.ts';
 import { createLogger } from '../logger.ts';
@@ -19,15 +20,21 @@ export async function runAgent(file: string): Promise<void> {
   const agent = await startAgent({
     self,
     nodes,
-    dataDir,
-    templateDir: config.mysqlTemplateDir,
-    mysqlInstall: readMysqlInstall(config),
     client: createBinlogsvrClient(`${self.host}:${self.rpc}`, security),
-    host,
+    server: new LocalMysqld({
+      self,
+      dataDir,
+      templateDir: config.mysqlTemplateDir,
+      mysqlInstall: readMysqlInstall(config),
+      host,
+      security,
+      rootPasswordFile: config.rootPasswordFile,
+      userMysqldSettings: config.mysqld,
+      clock,
+      log,
+    }),
     security,
     lease,
-    rootPasswordFile: config.rootPasswordFile,
-    userMysqldSettings: config.mysqld,
     clock,
     random: systemRandom,
     log,

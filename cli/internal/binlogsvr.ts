@@ -2,10 +2,11 @@ import { createHash } from 'node:crypto';
 import { INTERNAL_ACCOUNTS, internalPassword } from '../../base/accounts.ts';
 import type { NodeId } from '../../base/brands.ts';
 import type { ToBinlogsvr } from '../../base/ipc.ts';
-import { systemRandom } from '../../base/prng.ts';
 import { systemClock } from '../../base/system-clock.ts';
+import { systemRandom } from '../../base/system-random.ts';
 import { startBinlogsvr } from '../../binlogsvr/binlogsvr.ts';
 import { startDumpServer } from '../../binlogsvr/dump-server.ts';
+import { mysqldSource } from '../../sync/mysqld-source.ts';
 import { Sync } from '../../sync/sync.ts';
 import { DIED_OF } from '../child.ts';
 import { configChecksum, readNodeConfig } from '../config.ts';
@@ -63,7 +64,8 @@ export async function runBinlogsvr(file: string): Promise<void> {
   const sync = new Sync({
     serverId: syncServerId(node),
     replicaUuid: uuidOf(`${cluster} sync ${node}`),
-    ...account('sync'),
+    connect: mysqldSource(account('sync')),
+    pid: process.pid,
     store: appendStoreOf(binlogsvr.replica),
     clock,
     log,

@@ -13,7 +13,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createPool, type Pool, type PoolOptions, type RowDataPacket } from 'mysql2/promise';
-import { initialiseDatadir } from '../../agent/datadir.ts';
+import { initialiseDatadir } from '../../agent/host/datadir.ts';
 import { renderMyCnf, type UserSettings } from '../../agent/my-cnf.ts';
 import { mysqldCommand, mysqldEnv } from '../../agent/mysqld-command.ts';
 import { INTERNAL_ACCOUNTS } from '../../base/accounts.ts';

@@ -15,6 +15,7 @@ import type {
   TailTransaction,
   View,
 } from '../../../proto/binlogsvr-types.ts';
+import { mysqldSource } from '../../../sync/mysqld-source.ts';
 import { Sync } from '../../../sync/sync.ts';
 import { MemoryLog } from '../../support/memory-log.ts';
 
@@ -44,8 +45,8 @@ export class FakeBinlogsvr implements BinlogsvrClient {
     this.#sync = new Sync({
       serverId: 900_001,
       replicaUuid: '00000000-0000-0000-0000-0000000000aa',
-      user: INTERNAL_ACCOUNTS.sync,
-      password: internalPassword(clusterSecret, 'sync'),
+      connect: mysqldSource({ user: INTERNAL_ACCOUNTS.sync, password: internalPassword(clusterSecret, 'sync') }),
+      pid: process.pid,
       store: {
         settle: (epoch) => this.log.settle(epoch),
         append: async (epoch, follows, items) => {

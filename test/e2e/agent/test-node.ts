@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Connection, createConnection } from 'mysql2/promise';
 import { type Agent, startAgent } from '../../../agent/agent.ts';
-import { type NodePaths, nodePaths } from '../../../agent/node-paths.ts';
+import { LocalMysqld } from '../../../agent/host/local-mysqld.ts';
+import { type NodePaths, nodePaths } from '../../../agent/host/node-paths.ts';
 import { INTERNAL_ACCOUNTS, internalPassword } from '../../../base/accounts.ts';
 import { nodeId } from '../../../base/brands.ts';
 import { type Logger, silentLogger } from '../../../base/ports.ts';
@@ -69,18 +70,25 @@ export class TestNode implements AsyncDisposable {
           console.log(Math.round(performance.now()), level, message, JSON.stringify(fields));
       };
     const log: Logger = { debug: record('debug'), info: record('info'), warn: record('warn'), error: record('error') };
+    const security = { clusterSecret: SECRET, tls: null };
     this.#agent = await startAgent({
       self: this.address,
       nodes: [this.address, { ...this.address, id: nodeId(2) }],
-      dataDir: this.dir,
-      templateDir: null,
-      mysqlInstall: testMysqlInstall(),
       client: this.store,
-      host: this.host,
-      security: { clusterSecret: SECRET, tls: null },
+      server: new LocalMysqld({
+        self: this.address,
+        dataDir: this.dir,
+        templateDir: null,
+        mysqlInstall: testMysqlInstall(),
+        host: this.host,
+        security,
+        rootPasswordFile: join(this.dir, 'root.password'),
+        userMysqldSettings: { innodb_buffer_pool_size: '32M', innodb_redo_log_capacity: '16M' },
+        clock: systemClock,
+        log,
+      }),
+      security,
       lease: DEFAULT_LEASE,
-      rootPasswordFile: join(this.dir, 'root.password'),
-      userMysqldSettings: { innodb_buffer_pool_size: '32M', innodb_redo_log_capacity: '16M' },
       clock: systemClock,
       random: new Prng(1),
       log,

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ConnectionOptions, createConnection } from 'mysql2/promise';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { initialiseDatadir } from '../../../agent/datadir.ts';
+import { initialiseDatadir } from '../../../agent/host/datadir.ts';
 import { PINNED_PROBE_SQL, PINNED_VARIABLES, pinnedDeviations } from '../../../agent/mysql-settings.ts';
 import { INTERNAL_ACCOUNTS } from '../../../base/accounts.ts';
 import { silentLogger } from '../../../base/ports.ts';

@@ -3,6 +3,7 @@ import { INTERNAL_ACCOUNTS } from '../../../base/accounts.ts';
 import { silentLogger } from '../../../base/ports.ts';
 import { systemClock } from '../../../base/system-clock.ts';
 import { type DumpServer, startDumpServer } from '../../../binlogsvr/dump-server.ts';
+import { mysqldSource } from '../../../sync/mysqld-source.ts';
 import { Sync } from '../../../sync/sync.ts';
 import { runToEnd } from '../../support/cluster.ts';
 import { MemoryLog } from '../../support/memory-log.ts';
@@ -23,8 +24,8 @@ describe('binlog from a real master through the log to a real replica', () => {
     new Sync({
       serverId: 900_001,
       replicaUuid: '00000000-0000-0000-0000-0000000000aa',
-      user: INTERNAL_ACCOUNTS.sync,
-      password: TEST_SYNC_PASSWORD,
+      connect: mysqldSource({ user: INTERNAL_ACCOUNTS.sync, password: TEST_SYNC_PASSWORD }),
+      pid: process.pid,
       store: log,
       clock: systemClock,
       log: silentLogger,

@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ROOT_DYNAMIC_PRIVILEGES, ROOT_PRIVILEGES } from '../../../agent/accounts.ts';
+import { IpcMysqldHost } from '../../../agent/host/ipc-host.ts';
+import { sqlErrno } from '../../../agent/host/mysqld-lane.ts';
+import { findMysqlds, lockHolders, parseLocks, runsWith, startTicks } from '../../../agent/host/mysqld-process.ts';
+import { readOpenedMark, removeOpenedMark, writeOpenedMark } from '../../../agent/host/opened-mark.ts';
 import { type Health, LeaseKeeper, objection } from '../../../agent/lease-keeper.ts';
-import { IpcMysqldHost } from '../../../agent/mysqld-host.ts';
-import { sqlErrno, sqlText } from '../../../agent/mysqld-lane.ts';
-import { findMysqlds, lockHolders, parseLocks, runsWith, startTicks } from '../../../agent/mysqld-process.ts';
-import { readOpenedMark, removeOpenedMark, writeOpenedMark } from '../../../agent/opened-mark.ts';
 import { attachStatements } from '../../../agent/replica-channel.ts';
+import { sqlText } from '../../../agent/sql-text.ts';
 import { SuspendDetector } from '../../../agent/suspend-detector.ts';
 import { ViewKeeper } from '../../../agent/view-keeper.ts';
 import { internalPassword } from '../../../base/accounts.ts';
@@ -33,6 +34,9 @@ class HandClock implements Clock {
     const timer = { at: this.mono + ms, fire };
     this.#timers.push(timer);
     return () => void this.#timers.splice(this.#timers.indexOf(timer) >>> 0, 1);
+  }
+  soon(fire: () => void): void {
+    setImmediate(fire);
   }
   async pass(ms: number): Promise<void> {
     const end = this.mono + ms;

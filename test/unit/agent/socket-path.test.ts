@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { SOCKET_PATH_BYTES_MAX, socketPathFor } from '../../../agent/socket-path.ts';
+import { SOCKET_PATH_BYTES_MAX, socketPathFor } from '../../../agent/host/socket-path.ts';
 
 describe('socketPathFor', () => {
   test('in the run directory while it fits', () => {

@@ -13,8 +13,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { readBinlogIndex } from '../../../agent/binlog-index.ts';
-import { CUT_STEPS, type CutStep, cut, finishCut, planCut } from '../../../agent/tail-cut.ts';
+import { readBinlogFile, readBinlogIndex } from '../../../agent/host/binlog-files.ts';
+import { CUT_STEPS, type CutStep, cut, finishCut } from '../../../agent/host/tail-cutter.ts';
+import { planCut } from '../../../agent/tail-cut.ts';
 import { findTail, type TailComparer } from '../../../agent/tail-scan.ts';
 import { silentLogger } from '../../../base/ports.ts';
 import { BinlogFileScanner, type ScannedTransaction } from '../../../mysql/binlog-file.ts';
@@ -31,6 +32,8 @@ function transactionsOf(path: string): ScannedTransaction[] {
   scanner.end();
   return found;
 }
+
+const FILES_HERE = { read: readBinlogFile };
 
 /** A store that holds all but what `lost` names. */
 const storeWithout = (lost: ReadonlySet<string>): TailComparer => ({
@@ -73,7 +76,7 @@ describe('cutting the tail of a real binlog', () => {
       ),
     );
   const plan = async (at: number) => {
-    const tail = await findTail(await index(), storeWithout(lostFrom(at)));
+    const tail = await findTail(await index(), FILES_HERE, storeWithout(lostFrom(at)));
     if (tail.held) throw new Error('nothing to cut');
     return planCut(await index(), tail, paths, { serverUuid: UUID, wallMs: 0 });
   };
@@ -86,7 +89,7 @@ describe('cutting the tail of a real binlog', () => {
         return { matching: asked.at(-1) as number, reason: '' };
       },
     };
-    expect((await findTail(await index(), store)).held).toBe(true);
+    expect((await findTail(await index(), FILES_HERE, store)).held).toBe(true);
     const last = all.at(-1)?.file as string;
     expect(asked).toEqual([transactionsOf(join(datadir, last)).length]);
   });
@@ -110,7 +113,7 @@ describe('cutting the tail of a real binlog', () => {
       expect(lastFile.length).toBe(first.transaction.startOffset);
       expect((lastFile[21] as number) & 1, 'marked as not closed').toBe(1);
       expect(readFileSync(paths.autoCnf, 'utf8')).toContain(UUID);
-      expect((await findTail(await index(), storeWithout(lostFrom(at)))).held).toBe(true);
+      expect((await findTail(await index(), FILES_HERE, storeWithout(lostFrom(at)))).held).toBe(true);
       const scanner = new BinlogFileScanner();
       scanner.push(lastFile);
       scanner.end();
@@ -162,18 +165,22 @@ describe('cutting the tail of a real binlog', () => {
     const { startOffset, endOffset } = (all.at(-1) as (typeof all)[number]).transaction;
     const whole = readFileSync(last);
     truncateSync(last, endOffset - 1);
-    expect((await findTail(await index(), storeWithout(new Set()))).held).toBe(true);
+    expect((await findTail(await index(), FILES_HERE, storeWithout(new Set()))).held).toBe(true);
     whole.writeUInt8((whole.readUInt8(endOffset - 6) ^ 0xff) & 0xff, endOffset - 6);
     writeFileSync(last, whole);
-    const tail = await findTail(await index(), storeWithout(new Set()));
+    const tail = await findTail(await index(), FILES_HERE, storeWithout(new Set()));
     expect(tail).toMatchObject({ held: false, offset: startOffset, transactions: 0 });
   });
 
   test('refuses an encrypted binlog and an index that leads elsewhere', async () => {
     writeFileSync(join(datadir, FILES.at(-1) as string), Buffer.from([0xfd, 0x62, 0x69, 0x6e, 0, 0, 0, 0]));
-    await expect(findTail(await index(), storeWithout(new Set()))).rejects.toMatchObject({ code: 'BINLOG_ENCRYPTED' });
+    await expect(findTail(await index(), FILES_HERE, storeWithout(new Set()))).rejects.toMatchObject({
+      code: 'BINLOG_ENCRYPTED',
+    });
     writeFileSync(join(datadir, 'binlog.index'), '../run/secret\n');
-    await expect(findTail(await index(), storeWithout(new Set()))).rejects.toMatchObject({ code: 'BINLOG_CORRUPT' });
+    await expect(findTail(await index(), FILES_HERE, storeWithout(new Set()))).rejects.toMatchObject({
+      code: 'BINLOG_CORRUPT',
+    });
   });
 
   test('reads the copy of an index that mysqld was editing', async () => {

@@ -37,6 +37,10 @@ class VirtualClock implements Clock {
     return () => this.#timers.delete(timer);
   }
 
+  soon(fire: () => void): void {
+    setImmediate(fire);
+  }
+
   advance(ms: number): void {
     this.#now += ms;
     const due = [...this.#timers].filter((timer) => timer.at <= this.#now).sort((a, b) => a.at - b.at);
@@ -174,7 +178,7 @@ export class World {
   }
 
   lease(node: number): LeaseService {
-    return new LeaseService(this.at(node), nodeId(node));
+    return new LeaseService(this.at(node), nodeId(node), this.clock);
   }
 
   async boot(n: number): Promise<Replica> {

@@ -79,6 +79,7 @@ test('subscribers get it at once, what is urgent in the same turn, and slow ones
       timers.push(timer);
       return () => timers.splice(timers.indexOf(timer), 1);
     },
+    soon: (fire) => void setImmediate(fire),
   };
   const advance = (ms: number): void => {
     now += ms;

@@ -1,6 +1,6 @@
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { PhxError, reasonOf } from '../base/errors.ts';
+import { PhxError, reasonOf } from '../../base/errors.ts';
 
 /** Files that must be whole or absent after a power cut. */
 

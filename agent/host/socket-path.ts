@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { lstat, mkdir } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { PhxError } from '../base/errors.ts';
+import { PhxError } from '../../base/errors.ts';
 
 /** sun_path has 108 bytes, one of them for the final NUL. */
 export const SOCKET_PATH_BYTES_MAX = 107;

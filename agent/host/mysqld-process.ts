@@ -1,14 +1,7 @@
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { delay } from '../base/async.ts';
-import { PhxError } from '../base/errors.ts';
-import type { Clock, Logger } from '../base/ports.ts';
+import { PhxError } from '../../base/errors.ts';
 import { isMissing } from './durable-file.ts';
-import type { MysqldHost } from './mysqld-host.ts';
-
-/** A process that has been sent SIGKILL ends in milliseconds, unless it hangs on a disk. */
-const KILL_MS_MAX = 10_000;
-const POLL_MS = 10;
 
 /**
  * Pids of every mysqld that was started with our option file, whoever its parent is: the supervisor's child, or an orphan
@@ -88,46 +81,8 @@ async function hasOpen(pid: number, path: string): Promise<boolean> {
   return false;
 }
 
-export type KillOptions = Readonly<{
-  host: MysqldHost;
-  defaultsFile: string;
-  ibdata: string;
-  clock: Clock;
-  log: Logger;
-}>;
-
-/**
- * SIGKILLs every mysqld of this datadir and returns only when all of them are reaped and nobody holds its lock. Throws
- * TIMEOUT otherwise: a process in an uninterruptible wait may still write, so nothing may be cut or released then.
- */
-export async function killAndReap(options: KillOptions): Promise<void> {
-  const { host, defaultsFile, ibdata, clock, log } = options;
-  const end = clock.now() + KILL_MS_MAX;
-  const killed = new Set<number>();
-  for (;;) {
-    const child = host.current()?.pid ?? null;
-    const alive = new Set(await findMysqlds(defaultsFile));
-    if (child !== null) alive.add(child);
-    for (const pid of alive) {
-      if (killed.has(pid)) continue;
-      killed.add(pid);
-      log.warn('killing mysqld', { mysqld: pid, orphan: pid !== child });
-      if (pid === child) host.signal(pid, 'SIGKILL');
-      else kill(pid);
-    }
-    const holders = alive.size === 0 ? await lockHolders(ibdata) : [];
-    if (alive.size === 0 && holders.length === 0) return;
-    if (clock.now() > end) {
-      const who = [...alive, ...holders].join(', ');
-      throw new PhxError('TIMEOUT', `kill mysqld: pid ${who} still runs or holds ${ibdata} after ${KILL_MS_MAX} ms`, {
-        hint: 'a process that cannot be killed usually waits for a disk',
-      });
-    }
-    await delay(clock, POLL_MS);
-  }
-}
-
-function kill(pid: number): void {
+/** Nothing happens if it is gone already. */
+export function kill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch (error) {

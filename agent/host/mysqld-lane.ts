@@ -1,12 +1,11 @@
 import { type Connection, createConnection } from 'mysql2/promise';
-import { withDeadline } from '../base/async.ts';
-import { PhxError, reasonOf } from '../base/errors.ts';
-import type { Clock } from '../base/ports.ts';
+import { withDeadline } from '../../base/async.ts';
+import { PhxError, reasonOf } from '../../base/errors.ts';
+import type { Clock } from '../../base/ports.ts';
+import type { Row } from '../mysqld-admin.ts';
 
 /** A login over the local socket takes about 2 ms. */
 const CONNECT_MS_MAX = 2_000;
-
-export type Row = Readonly<Record<string, unknown>>;
 
 export type MysqlLogin = Readonly<{ socket: string; user: string; password: string }>;
 
@@ -127,11 +126,6 @@ export class MysqldLane {
 export function sqlErrno(error: unknown): number | null {
   const { errno, sqlState } = (error ?? {}) as { errno?: unknown; sqlState?: unknown };
   return typeof errno === 'number' && typeof sqlState === 'string' ? errno : null;
-}
-
-/** A text as an SQL literal. NO_BACKSLASH_ESCAPES is not set for our connections. */
-export function sqlText(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
 }
 
 /** The verb only: statements may hold passwords. */

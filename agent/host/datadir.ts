@@ -2,16 +2,16 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { requireFreeDisk } from '../base/disk-space.ts';
-import { PhxError, reasonOf } from '../base/errors.ts';
-import { FileLock } from '../base/file-lock.ts';
-import { atLeast, type MysqlInstall, parseMysqlVersion } from '../base/mysql-install.ts';
-import type { Logger } from '../base/ports.ts';
-import { dyingWithUs, runCommand } from '../base/run-command.ts';
+import { requireFreeDisk } from '../../base/disk-space.ts';
+import { PhxError, reasonOf } from '../../base/errors.ts';
+import { FileLock } from '../../base/file-lock.ts';
+import { atLeast, type MysqlInstall, parseMysqlVersion } from '../../base/mysql-install.ts';
+import type { Logger } from '../../base/ports.ts';
+import { dyingWithUs, runCommand } from '../../base/run-command.ts';
+import { checkUserSettings, type UserSettings } from '../my-cnf.ts';
+import { normaliseSettingName } from '../mysql-settings.ts';
+import { mysqldEnv } from '../mysqld-command.ts';
 import { syncDirectory } from './durable-file.ts';
-import { checkUserSettings, type UserSettings } from './my-cnf.ts';
-import { normaliseSettingName } from './mysql-settings.ts';
-import { mysqldEnv } from './mysqld-command.ts';
 
 /** A fresh data directory is about 100 MB, the redo log and the first binlog files come on top. */
 export const DATADIR_BYTES_MIN = 512 * 1024 * 1024;

@@ -1,0 +1,45 @@
+import { delay } from '../base/async.ts';
+import { PhxError } from '../base/errors.ts';
+import type { Clock, Logger } from '../base/ports.ts';
+import type { MysqldProcesses } from './mysqld-server.ts';
+
+/** A process that has been sent SIGKILL ends in milliseconds, unless it hangs on a disk. */
+const KILL_MS_MAX = 10_000;
+const POLL_MS = 10;
+
+export type KillOptions = Readonly<{ processes: MysqldProcesses; clock: Clock; log: Logger }>;
+
+/**
+ * SIGKILLs every mysqld of this datadir and returns only when all of them are reaped and nobody holds its lock. Throws
+ * TIMEOUT otherwise: a process in an uninterruptible wait may still write, so nothing may be cut or released then.
+ */
+export async function killAndReap(options: KillOptions): Promise<void> {
+  const { processes, clock, log } = options;
+  const end = clock.now() + KILL_MS_MAX;
+  const killed = new Set<number>();
+  for (;;) {
+    const child = processes.current()?.pid ?? null;
+    const alive = new Set(await processes.find());
+    if (child !== null) alive.add(child);
+    for (const pid of alive) {
+      if (killed.has(pid)) continue;
+      killed.add(pid);
+      log.warn('killing mysqld', { mysqld: pid, orphan: pid !== child });
+      if (pid === child) processes.signal(pid, 'SIGKILL');
+      else processes.kill(pid);
+    }
+    const holders = alive.size === 0 ? await processes.lockHolders() : [];
+    if (alive.size === 0 && holders.length === 0) return;
+    if (clock.now() > end) {
+      const who = [...alive, ...holders].join(', ');
+      throw new PhxError(
+        'TIMEOUT',
+        `kill mysqld: pid ${who} still runs or holds its data directory after ${KILL_MS_MAX} ms`,
+        {
+          hint: 'a process that cannot be killed usually waits for a disk',
+        },
+      );
+    }
+    await delay(clock, POLL_MS);
+  }
+}
