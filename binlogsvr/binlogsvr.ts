@@ -4,18 +4,14 @@ import { Server } from '@grpc/grpc-js';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import type { Clock, Logger, Random } from '../base/ports.ts';
 import type { LeaseTimes, NodeAddress, Security } from '../base/topology.ts';
-import { GtidSet } from '../mysql/gtid-set.ts';
 import type { AgentReport, NodeStatus, SyncStatus, View } from '../proto/binlogsvr-types.ts';
 import { SERVER_OPTIONS, serverCredentials } from '../proto/rpc-channel.ts';
-import { ExecutedTracker } from './executed-tracker.ts';
-import { LeaseService } from './lease-service.ts';
 import { LevelDbLogStore } from './log-store.ts';
+import { NodeServices } from './node-services.ts';
 import { GrpcPeers } from './peers.ts';
-import { Replica } from './replica.ts';
+import type { Replica } from './replica.ts';
 import { registerRpc } from './rpc-server.ts';
 import type { OpenReport } from './store-port.ts';
-import { buildView } from './view.ts';
-import { ViewFeed } from './view-feed.ts';
 
 /** Running calls get this long at the end. */
 const CLOSE_MS = 500;
@@ -60,75 +56,30 @@ export type Binlogsvr = Readonly<{
  */
 export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogsvr> {
   const { cluster, self, nodes, security, clock, random, log, lease } = options;
-  const startedAt = clock.now();
   const { store, report: opened } = await openStore(options);
   const peers = new GrpcPeers({ cluster, checksum: options.configChecksum, self, nodes, security, log });
   const server = new Server(SERVER_OPTIONS);
-  const replica = await Replica.open({
-    self: self.id,
-    nodes: nodes.map((node) => node.id),
-    store,
-    report: opened,
-    transport: peers,
-    clock,
-    random,
-    log,
-    lease,
-    onFatal: options.onFatal ?? (() => process.exit(1)),
-  });
-
-  let report: { report: AgentReport; atMs: number } | null = null;
-  let sync: SyncStatus | null = null;
-  let pidsJson = '';
-  const tracker = new ExecutedTracker(replica.state, clock.now());
-  const reportListeners = new Set<(report: AgentReport) => void>();
-  /** A master executes before the log's answer is even back. */
-  const lagMs = (): number => (report?.report.role === 'master' ? 0 : tracker.lagMs(clock.now()));
-  const view = (): View =>
-    buildView({
-      node: self.id,
-      state: replica.state,
-      chosenIndex: replica.chosenIndex,
-      leading: replica.leading,
-      quorum: replica.quorum,
-      mayVote: replica.mayVote,
-      votingReason: replica.votingReason,
-      takeoverInMs: replica.takeoverInMs,
-      leaseRemainingMs: replica.leaseRemainingMs,
-      report,
-      sync,
-      lagMs: lagMs(),
-      nowMs: clock.now(),
-    });
-  const status = (): NodeStatus => ({
-    view: view(),
-    executedIndex: tracker.executedIndex,
-    lagMs: lagMs(),
-    peers: replica.peers(),
-    pid: process.pid,
-    pidsJson,
-    version: options.version ?? '',
-    uptimeMs: clock.now() - startedAt,
-  });
-  const feed = new ViewFeed(clock, view);
-  replica.onApplied((applied, state) => tracker.applied(applied, state, clock.now()));
-  replica.onChange(() => feed.touch());
-  const onReport = (next: AgentReport): void => {
-    // A report that cannot be read must not look like an idle slave.
-    const executed = GtidSet.parse(next.gtidExecuted);
-    report = { report: next, atMs: clock.now() };
-    tracker.executed(executed, clock.now());
-    for (const listener of reportListeners) listener(next);
-    feed.touch();
-  };
-
+  const services = await NodeServices.open(
+    {
+      self: self.id,
+      nodes: nodes.map((node) => node.id),
+      store,
+      report: opened,
+      transport: peers,
+      clock,
+      random,
+      log,
+      lease,
+      onFatal: options.onFatal ?? (() => process.exit(1)),
+    },
+    { pid: process.pid, version: options.version ?? '' },
+  );
+  const { replica } = services;
   peers.register(server);
-  const leaseService = new LeaseService(replica, self.id, clock);
-  registerRpc(server, { replica, lease: leaseService, feed, security, view, status, onReport });
+  registerRpc(server, services, security);
   let closing: Promise<void> | null = null;
   const close = async (): Promise<void> => {
-    feed.close();
-    await replica.close();
+    await services.close();
     await peers.close();
     await shutDown(server);
     await store.close();
@@ -142,20 +93,12 @@ export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogs
   log.info('binlogsvr listens', { node: self.id, rpc: self.rpc, appliedIndex: replica.state.appliedIndex });
   return {
     replica,
-    agentReport: () => report?.report ?? null,
-    setSyncStatus: (next) => {
-      sync = next;
-      feed.touch();
-    },
-    setPids: (json) => {
-      pidsJson = json;
-    },
-    onReport: (listener) => {
-      reportListeners.add(listener);
-      return () => reportListeners.delete(listener);
-    },
-    view,
-    status,
+    agentReport: () => services.agentReport,
+    setSyncStatus: (status) => services.setSyncStatus(status),
+    setPids: (json) => services.setPids(json),
+    onReport: (listener) => services.onReport(listener),
+    view: () => services.view(),
+    status: () => services.status(),
     close: () => {
       closing ??= close();
       return closing;

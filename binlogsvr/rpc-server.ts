@@ -10,18 +10,14 @@ import type {
 } from '@grpc/grpc-js';
 import { PhxError } from '../base/errors.ts';
 import type { Security } from '../base/topology.ts';
-import type { AgentReport, LeaseReply, NodeStatus, Outcome, TailTransaction, View } from '../proto/binlogsvr-types.ts';
+import type { AgentReport, LeaseReply, Outcome, TailTransaction, View } from '../proto/binlogsvr-types.ts';
 import { authorised, serviceClass } from '../proto/rpc-channel.ts';
 import { toServiceError, UNAUTHENTICATED } from '../proto/rpc-errors.ts';
-import type { LeaseService } from './lease-service.ts';
+import type { NodeServices } from './node-services.ts';
 import type { Replica } from './replica.ts';
 import { TailComparison } from './tail-compare.ts';
-import { decodeValue } from './value-codec.ts';
-import { wrapAppend } from './value-peek.ts';
 import { SUBSCRIBERS_MAX, type ViewFeed } from './view-feed.ts';
 
-/** An append not applied within this is answered TIMEOUT: its outcome is unknown. */
-const APPEND_MS = 5000;
 /** Appends of one stream under way; beyond it the stream is not read. */
 const APPENDS_IN_FLIGHT_MAX = 128;
 /** For calls whose client named no deadline. */
@@ -29,25 +25,15 @@ const CALL_MS_MAX = 30_000;
 /** Batches of a tail comparison waiting to be compared; beyond it the stream is not read. */
 const COMPARE_BATCHES_MAX = 8;
 
-export type RpcOptions = Readonly<{
-  replica: Replica;
-  lease: LeaseService;
-  feed: ViewFeed;
-  security: Security;
-  view: () => View;
-  status: () => NodeStatus;
-  onReport: (report: AgentReport) => void;
-}>;
-
 type Unary<Request> = ServerUnaryCall<Request, unknown>;
 
 /** The services of proto/binlogsvr.proto, for this node's components and for status. Every call shows the cluster's secret. */
-export function registerRpc(server: Server, o: RpcOptions): void {
-  const { replica, lease } = o;
+export function registerRpc(server: Server, services: NodeServices, security: Security): void {
+  const { replica, lease } = services;
   const unary =
     <Request, Reply>(answer: (request: Request, timeoutMs: number) => Promise<Reply> | Reply) =>
     (call: Unary<Request>, done: sendUnaryData<unknown>): void => {
-      if (!authorised(call.metadata, o.security)) {
+      if (!authorised(call.metadata, security)) {
         done(toServiceError(UNAUTHENTICATED));
         return;
       }
@@ -61,7 +47,7 @@ export function registerRpc(server: Server, o: RpcOptions): void {
       serve: (call: Call) => void,
     ) =>
     (call: Call): void => {
-      if (authorised(call.metadata, o.security)) serve(call);
+      if (authorised(call.metadata, security)) serve(call);
       else call.emit('error', toServiceError(UNAUTHENTICATED));
     };
   server.addService(serviceClass('binlogsvr.proto', 'Binlogsvr').service, {
@@ -71,38 +57,31 @@ export function registerRpc(server: Server, o: RpcOptions): void {
     ),
     renew: unary(({ epoch }: { epoch: number }, ms) => lease.renew(epoch, ms)),
     fence: unary(({ epoch, release }: { epoch: number; release: boolean }, ms) => lease.fence(epoch, release, ms)),
-    barrier: unary(async ({ timeoutMs }: { timeoutMs: number }, ms): Promise<View> => {
-      await replica.barrier(timeoutMs > 0 ? Math.min(timeoutMs, ms) : ms);
-      return o.view();
-    }),
-    report: unary((report: AgentReport): View => {
-      o.onReport(report);
-      return o.view();
-    }),
-    lease: unary((): LeaseReply => {
-      const { node, epoch } = o.view();
-      return { node, epoch, remainingMs: replica.leaseRemainingMs };
-    }),
-    append: streaming((call: ServerDuplexStream<{ value: Uint8Array }, Outcome>) => serveAppends(call, o)),
+    barrier: unary(({ timeoutMs }: { timeoutMs: number }, ms) =>
+      services.barrier(timeoutMs > 0 ? Math.min(timeoutMs, ms) : ms),
+    ),
+    report: unary((report: AgentReport) => services.report(report)),
+    lease: unary((): LeaseReply => services.leaseReply()),
+    append: streaming((call: ServerDuplexStream<{ value: Uint8Array }, Outcome>) => serveAppends(call, services)),
     compareTail: (
       call: ServerReadableStream<{ transactions: TailTransaction[] }, unknown>,
       done: sendUnaryData<unknown>,
     ): void => {
-      if (authorised(call.metadata, o.security)) serveComparison(call, done, replica);
+      if (authorised(call.metadata, security)) serveComparison(call, done, replica);
       else done(toServiceError(UNAUTHENTICATED));
     },
-    subscribe: streaming((call: ServerWritableStream<object, View>) => serveViews(call, o.feed)),
+    subscribe: streaming((call: ServerWritableStream<object, View>) => serveViews(call, services.feed)),
   });
-  server.addService(serviceClass('binlogsvr.proto', 'Admin').service, { status: unary(() => o.status()) });
+  server.addService(serviceClass('binlogsvr.proto', 'Admin').service, { status: unary(() => services.status()) });
 }
 
 /** Appends are proposed as they come and answered in their order, each when it is applied. */
-function serveAppends(call: ServerDuplexStream<{ value: Uint8Array }, Outcome>, o: RpcOptions): void {
+function serveAppends(call: ServerDuplexStream<{ value: Uint8Array }, Outcome>, services: NodeServices): void {
   let answers: Promise<void> = Promise.resolve();
   let inFlight = 0;
   let open = true;
   call.on('data', ({ value }: { value: Uint8Array }) => {
-    const outcome = append(value, o);
+    const outcome = services.append(value);
     outcome.catch(() => {}); // its turn to be told comes below
     inFlight += 1;
     if (inFlight >= APPENDS_IN_FLIGHT_MAX) call.pause();
@@ -121,18 +100,6 @@ function serveAppends(call: ServerDuplexStream<{ value: Uint8Array }, Outcome>, 
   call.on('end', () => {
     void answers.then(() => call.end());
   });
-}
-
-async function append(value: Uint8Array, o: RpcOptions): Promise<Outcome> {
-  try {
-    const bytes = wrapAppend(value);
-    // A value that cannot be decoded must never get into the log.
-    const decoded = decodeValue(bytes);
-    if (decoded.kind !== 'append') throw new PhxError('TOO_LARGE', 'append: not an append');
-    return o.lease.appliedOutcome(await o.replica.proposeBytes(bytes, 'data', APPEND_MS));
-  } catch (error) {
-    return o.lease.refusal(error);
-  }
 }
 
 function unknownOutcome(error: unknown): Outcome {

@@ -73,7 +73,7 @@ const NO_FATE: IoFate = { crash: 'never', extraMs: 0 };
 export class SimProcess {
   readonly name: string;
   readonly machine: Machine;
-  readonly clock: Clock & Readonly<{ soon(fire: () => void): void }>;
+  readonly clock: Clock;
   /** Asked before every operation of a port; null: nothing happens. */
   fate: ((what: string) => IoFate) | null = null;
   readonly #kernel: Kernel;

@@ -1,0 +1,151 @@
+import { PhxError } from '../base/errors.ts';
+import type { Clock } from '../base/ports.ts';
+import { GtidSet } from '../mysql/gtid-set.ts';
+import type { AgentReport, LeaseReply, NodeStatus, Outcome, SyncStatus, View } from '../proto/binlogsvr-types.ts';
+import { ExecutedTracker } from './executed-tracker.ts';
+import { LeaseService } from './lease-service.ts';
+import { Replica, type ReplicaOptions } from './replica.ts';
+import { decodeValue } from './value-codec.ts';
+import { wrapAppend } from './value-peek.ts';
+import { buildView } from './view.ts';
+import { ViewFeed } from './view-feed.ts';
+
+/** An append not applied within this is answered TIMEOUT: its outcome is unknown. */
+const APPEND_MS = 5000;
+
+/** What the process around it knows for status. */
+export type ProcessFacts = Readonly<{ pid: number; version: string }>;
+
+/**
+ * Everything one binlogsvr answers, without the wire: the replica, the lease, how far the local MySQL is, the view made of
+ * all that. The gRPC shell (binlogsvr.ts) and the simulator put their own transport, store and calls around it.
+ */
+export class NodeServices {
+  readonly replica: Replica;
+  readonly lease: LeaseService;
+  readonly feed: ViewFeed;
+  readonly #node: ReplicaOptions['self'];
+  readonly #clock: Clock;
+  readonly #process: ProcessFacts;
+  readonly #startedAt: number;
+  readonly #tracker: ExecutedTracker;
+  readonly #reportListeners = new Set<(report: AgentReport) => void>();
+  #report: Readonly<{ report: AgentReport; atMs: number }> | null = null;
+  #sync: SyncStatus | null = null;
+  #pidsJson = '';
+
+  private constructor(replica: Replica, options: ReplicaOptions, process: ProcessFacts, startedAt: number) {
+    const { clock, self } = options;
+    this.replica = replica;
+    this.#node = self;
+    this.#clock = clock;
+    this.#process = process;
+    this.#startedAt = startedAt;
+    this.lease = new LeaseService(replica, self, clock);
+    this.#tracker = new ExecutedTracker(replica.state, clock.now());
+    this.feed = new ViewFeed(clock, () => this.view());
+    replica.onApplied((applied, state) => this.#tracker.applied(applied, state, clock.now()));
+    replica.onChange(() => this.feed.touch());
+  }
+
+  static async open(options: ReplicaOptions, process: ProcessFacts): Promise<NodeServices> {
+    const startedAt = options.clock.now();
+    return new NodeServices(await Replica.open(options), options, process, startedAt);
+  }
+
+  view(): View {
+    const { replica } = this;
+    return buildView({
+      node: this.#node,
+      state: replica.state,
+      chosenIndex: replica.chosenIndex,
+      leading: replica.leading,
+      quorum: replica.quorum,
+      mayVote: replica.mayVote,
+      votingReason: replica.votingReason,
+      takeoverInMs: replica.takeoverInMs,
+      leaseRemainingMs: replica.leaseRemainingMs,
+      report: this.#report,
+      sync: this.#sync,
+      lagMs: this.#lagMs(),
+      nowMs: this.#clock.now(),
+    });
+  }
+
+  status(): NodeStatus {
+    return {
+      view: this.view(),
+      executedIndex: this.#tracker.executedIndex,
+      lagMs: this.#lagMs(),
+      peers: this.replica.peers(),
+      pid: this.#process.pid,
+      pidsJson: this.#pidsJson,
+      version: this.#process.version,
+      uptimeMs: this.#clock.now() - this.#startedAt,
+    };
+  }
+
+  leaseReply(): LeaseReply {
+    return { node: this.#node, epoch: this.replica.state.epoch, remainingMs: this.replica.leaseRemainingMs };
+  }
+
+  async barrier(timeoutMs: number): Promise<View> {
+    await this.replica.barrier(timeoutMs);
+    return this.view();
+  }
+
+  /** `value`: an encoded phxsql.log.Append. Throws where the outcome is unknown. */
+  async append(value: Uint8Array): Promise<Outcome> {
+    try {
+      const bytes = wrapAppend(value);
+      // A value that cannot be decoded must never get into the log.
+      const decoded = decodeValue(bytes);
+      if (decoded.kind !== 'append') throw new PhxError('TOO_LARGE', 'append: not an append');
+      return this.lease.appliedOutcome(await this.replica.proposeBytes(bytes, 'data', APPEND_MS));
+    } catch (error) {
+      return this.lease.refusal(error);
+    }
+  }
+
+  /** The agent says how its node is. @throws PhxError GTID_INVALID */
+  report(report: AgentReport): View {
+    // A report that cannot be read must not look like an idle slave.
+    const executed = GtidSet.parse(report.gtidExecuted);
+    const now = this.#clock.now();
+    this.#report = { report, atMs: now };
+    this.#tracker.executed(executed, now);
+    for (const listener of this.#reportListeners) listener(report);
+    this.feed.touch();
+    return this.view();
+  }
+
+  get agentReport(): AgentReport | null {
+    return this.#report?.report ?? null;
+  }
+
+  onReport(listener: (report: AgentReport) => void): () => void {
+    this.#reportListeners.add(listener);
+    return () => this.#reportListeners.delete(listener);
+  }
+
+  setSyncStatus(status: SyncStatus): void {
+    this.#sync = status;
+    this.feed.touch();
+  }
+
+  /** A NodePids (base/ipc.ts) as JSON. */
+  setPids(json: string): void {
+    this.#pidsJson = json;
+  }
+
+  /** Stops and saves the applied state. Transport and store remain the caller's to close. */
+  async close(): Promise<void> {
+    this.feed.close();
+    await this.replica.close();
+  }
+
+  /** A master executes before the log's answer is even back. */
+  #lagMs(): number {
+    return this.#report?.report.role === 'master' ? 0 : this.#tracker.lagMs(this.#clock.now());
+  }
+}
