@@ -21,6 +21,7 @@ import {
   encodeLogKey,
   IDENTITY_KEY,
   type JournalRecord,
+  META_AMNESIAC,
   RECORD_CLASS,
   STORE_FORMAT,
 } from './store-records.ts';
@@ -43,7 +44,6 @@ const NEXT = 'acceptor.next';
 const BUILDING = 'acceptor.building';
 /** In the acceptor's directory: damage was found here; once known it stays known, whatever is left to find. */
 const AMNESIA_FILE = 'AMNESIA';
-export const META_AMNESIAC = 'amnesiac';
 
 const SCAN_BYTES = 4 * 1024 * 1024;
 const SCAN_ENTRIES = 1000;

@@ -40,6 +40,8 @@ import type { SavedState, StoreIdentity } from './store-port.ts';
 export const STORE_FORMAT = 1;
 
 export const IDENTITY_KEY: Buffer = Buffer.from('F');
+/** Of the meta record (getMeta) of a store that was begun because the one before forgot: its value is the reason. */
+export const META_AMNESIAC = 'amnesiac';
 const LOG_PREFIX = 0x4c;
 const LOG_KEY_BYTES = 18;
 const CRC_BYTES = 4;

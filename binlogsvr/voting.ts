@@ -12,8 +12,8 @@ import {
 } from './founding.ts';
 import type { PeerHello } from './peer-transport.ts';
 import type { ReplicatedState } from './state-types.ts';
-import { META_AMNESIAC } from './store-open.ts';
 import type { LogStore } from './store-port.ts';
+import { META_AMNESIAC } from './store-records.ts';
 import type { Member } from './values.ts';
 
 /** What founding needs of the replica. */
