@@ -3,6 +3,7 @@ import { PhxError } from '../base/errors.ts';
 import { invariant } from '../base/invariant.ts';
 import type { Logger } from '../base/ports.ts';
 import { type AcceptorRecord, CHOSEN_BALLOT, type Entry } from './paxos/types.ts';
+import { planOps } from './store-checkpoint.ts';
 import { type BatchOp, causeOf, type Database, faultOf, storeIo } from './store-database.ts';
 import type { CheckpointPlan, Ledger } from './store-ledger.ts';
 import {
@@ -16,20 +17,30 @@ import {
   statePath,
   verifyAcceptor,
 } from './store-open.ts';
-import type { LogStore, OpenReport, Sample, SavedState } from './store-port.ts';
+import {
+  type LogBase,
+  type LogStore,
+  type OpenReport,
+  PURGE_MARGIN,
+  type Sample,
+  type SavedState,
+  type StoreIdentity,
+} from './store-port.ts';
+import { Reclaimer } from './store-reclaimer.ts';
 import {
   decodeEntry,
   decodeLogKey,
   decodeSegment,
-  encodeCheckpoint,
   encodeEntry,
+  encodeIdentity,
   encodeJournal,
   encodeLogKey,
-  encodeSegment,
+  IDENTITY_KEY,
   type JournalRecord,
   RECORD_CLASS,
   SEGMENT_INSTANCES,
   type Slot,
+  STORE_FORMAT,
   slotOf,
 } from './store-records.ts';
 import { StateDatabase } from './store-state.ts';
@@ -64,16 +75,22 @@ export class LevelDbLogStore implements LogStore {
   /** Why nothing more is answered. */
   #refusal: PhxError | null = null;
   #amnesia: string | null;
+  readonly #identity: StoreIdentity;
+  #format: number;
+  readonly #reclaimer: Reclaimer;
   #closing: Promise<void> | undefined;
 
   private constructor(
     dir: string,
     log: Logger,
-    db: Database,
+    { db, identity, format }: Readonly<{ db: Database; identity: StoreIdentity; format: number }>,
     state: StateDatabase,
     ledger: Ledger,
     amnesia: string | null,
   ) {
+    this.#identity = identity;
+    this.#format = format;
+    this.#reclaimer = new Reclaimer(db, (last) => this.#segment(last));
     this.#dir = dir;
     this.#log = log;
     this.#db = db;
@@ -89,13 +106,14 @@ export class LevelDbLogStore implements LogStore {
   static async open(options: StoreOptions): Promise<{ store: LevelDbLogStore; report: OpenReport }> {
     const { dir, log } = options;
     if (options.suspect === true) await refuseDamagedTables(options);
-    const { db, identity } = await openAcceptor(options);
+    const acceptor = await openAcceptor(options);
+    const { db, identity } = acceptor;
     let state: StateDatabase | null = null;
     try {
       state = await StateDatabase.open(statePath(dir), identity.storeId, log);
       const hint = await state.durableSeq();
       const { ledger, tail, amnesia } = await verifyAcceptor(db, dir, await state.applied(), hint);
-      const store = new LevelDbLogStore(dir, log, db, state, ledger, amnesia);
+      const store = new LevelDbLogStore(dir, log, acceptor, state, ledger, amnesia);
       const report: OpenReport = {
         identity,
         empty: ledger.isEmpty && amnesia === null,
@@ -184,6 +202,55 @@ export class LevelDbLogStore implements LogStore {
     }
   }
 
+  get base(): LogBase | null {
+    return this.#ledger.base;
+  }
+
+  async purge(base: LogBase): Promise<void> {
+    await this.#exclusive(async () => {
+      if (base.appliedIndex < this.#ledger.firstRetained) return;
+      const saved = this.#ledger.appliedIndex;
+      invariant(
+        base.appliedIndex + PURGE_MARGIN <= saved,
+        `purge up to ${base.appliedIndex}, but the saved state is of ${saved}`,
+      );
+      await this.#commitBase(this.#ledger.planCheckpoint(base));
+    });
+  }
+
+  async install(base: LogBase): Promise<void> {
+    await this.#exclusive(() => this.#commitBase(this.#ledger.planInstall(base)));
+    this.#segments.clear();
+  }
+
+  async reclaim(): Promise<boolean> {
+    this.#assertUsable();
+    this.#assertVoting();
+    const { firstRetained, sealed } = this.#ledger;
+    try {
+      await this.#state.dropSamplesBelow(firstRetained);
+      // The newest checkpoint lies at `sealed`, and after a snapshot below the first retained instance.
+      return await this.#reclaimer.slice(Math.min(firstRetained, sealed));
+    } catch (error) {
+      throw await this.#refuse('delete purged records', error);
+    }
+  }
+
+  async bytesFrom(from: InstanceId): Promise<number> {
+    this.#assertUsable();
+    const start = encodeLogKey(Math.max(from, this.#ledger.firstRetained), RECORD_CLASS.entry, 0);
+    try {
+      return await this.#db.approximateSize(start, encodeLogKey(Number.MAX_SAFE_INTEGER, RECORD_CLASS.checkpoint, 0));
+    } catch (error) {
+      throw storeIo('measure log', error);
+    }
+  }
+
+  async markForgotten(reason: string): Promise<void> {
+    this.#amnesia ??= reason;
+    await markAmnesia(this.#dir, this.#amnesia, this.#log);
+  }
+
   async sampleAtOrBelow(instance: InstanceId): Promise<Sample | null> {
     this.#assertUsable();
     return this.#state.sampleAtOrBelow(instance);
@@ -220,6 +287,7 @@ export class LevelDbLogStore implements LogStore {
 
   async #close(): Promise<void> {
     await this.#queue;
+    await this.#reclaimer.idle;
     try {
       await this.#state.close();
     } finally {
@@ -229,7 +297,7 @@ export class LevelDbLogStore implements LogStore {
 
   async #write(records: readonly AcceptorRecord[]): Promise<void> {
     const plan = this.#ledger.checkpointDue ? this.#ledger.planCheckpoint() : null;
-    const sealed = plan?.checkpoint.sealed ?? this.#ledger.sealed;
+    const settled = plan === null ? this.#ledger.settled : Math.max(plan.checkpoint.sealed, this.#ledger.settled);
     const ops: BatchOp[] = [];
     const noted: Noted[] = [];
     let seq = this.#ledger.durableSeq;
@@ -245,8 +313,8 @@ export class LevelDbLogStore implements LogStore {
         continue;
       }
       const { instance, ballot, value } = record.entry;
-      if (instance <= sealed) {
-        // Chosen, here, and final: no other value can follow. Of this record only the promise in it is news.
+      if (instance <= settled) {
+        // Chosen and final: no other value can follow. Of this record only the promise in it is news.
         if (ballot !== CHOSEN_BALLOT) promise(ballot);
         continue;
       }
@@ -258,6 +326,16 @@ export class LevelDbLogStore implements LogStore {
       noted.push(() => this.#ledger.noteEntry(instance, ballot, slot));
     }
     await this.#commit(ops, noted, plan);
+  }
+
+  /** A checkpoint with another base. */
+  async #commitBase(plan: CheckpointPlan): Promise<void> {
+    const upgrade: BatchOp[] =
+      this.#format === STORE_FORMAT
+        ? []
+        : [{ type: 'put', key: IDENTITY_KEY, value: encodeIdentity(this.#identity, STORE_FORMAT) }];
+    await this.#commit(upgrade, [], plan);
+    this.#format = STORE_FORMAT;
   }
 
   /** Writes and syncs; the ledger hears of it afterwards, so that readers never look for what is not there yet. */
@@ -334,9 +412,7 @@ export class LevelDbLogStore implements LogStore {
     const last = Math.ceil(instance / SEGMENT_INSTANCES) * SEGMENT_INSTANCES;
     let slots = this.#segments.get(last);
     if (slots === undefined) {
-      const key = encodeLogKey(last, RECORD_CLASS.segment, 0);
-      const record = await this.#get(key);
-      const decoded = record === undefined ? null : decodeSegment(key, record);
+      const decoded = await this.#segment(last);
       if (decoded === null) return null;
       slots = decoded;
       const oldest = this.#segments.keys().next();
@@ -344,6 +420,12 @@ export class LevelDbLogStore implements LogStore {
       this.#segments.set(last, slots);
     }
     return slots[SEGMENT_INSTANCES - 1 - (last - instance)] ?? null;
+  }
+
+  async #segment(last: number): Promise<readonly Slot[] | null> {
+    const key = encodeLogKey(last, RECORD_CLASS.segment, 0);
+    const record = await this.#get(key);
+    return record === undefined ? null : decodeSegment(key, record);
   }
 
   async #scan(wanted: readonly Wanted[]): Promise<(Entry | undefined)[]> {
@@ -405,20 +487,4 @@ function checkEntry(instance: InstanceId, slot: Slot | null, key: Uint8Array, re
   if (entry === null) return null;
   const named = slot !== null && entry.slot.seq === slot.seq && entry.slot.crc === slot.crc;
   return named || entry.slot.seq === 0 ? { instance, ballot: entry.ballot, value: entry.value } : null;
-}
-
-function planOps({ checkpoint, segments, obsoleteEntries, obsoleteJournal }: CheckpointPlan): BatchOp[] {
-  const ops: BatchOp[] = segments.map(({ last, slots }) => {
-    const key = encodeLogKey(last, RECORD_CLASS.segment, 0);
-    return { type: 'put', key, value: encodeSegment(key, slots) };
-  });
-  const key = encodeLogKey(checkpoint.sealed, RECORD_CLASS.checkpoint, checkpoint.seq);
-  ops.push({ type: 'put', key, value: encodeCheckpoint(key, checkpoint) });
-  for (const { instance, seq } of obsoleteEntries) {
-    ops.push({ type: 'del', key: encodeLogKey(instance, RECORD_CLASS.entry, seq) });
-  }
-  for (const { position, seq } of obsoleteJournal) {
-    ops.push({ type: 'del', key: encodeLogKey(position, RECORD_CLASS.journal, seq) });
-  }
-  return ops;
 }

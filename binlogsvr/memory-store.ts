@@ -2,7 +2,19 @@ import { type Ballot, type InstanceId, NO_BALLOT, type NodeId } from '../base/br
 import { PhxError } from '../base/errors.ts';
 import { invariant } from '../base/invariant.ts';
 import { type AcceptorRecord, CHOSEN_BALLOT, type Entry } from './paxos/types.ts';
-import type { LogStore, OpenReport, Sample, SavedState, StoreIdentity } from './store-port.ts';
+import {
+  firstRetained,
+  type LogBase,
+  type LogStore,
+  type OpenReport,
+  PURGE_MARGIN,
+  type Sample,
+  type SavedState,
+  type StoreIdentity,
+} from './store-port.ts';
+
+/** Instances deleted by one reclaim(). */
+const SLICE_INSTANCES = 64;
 
 export type MemoryStoreOptions = Readonly<{
   disk: MemoryDisk;
@@ -22,6 +34,9 @@ export class MemoryDisk {
   records: AcceptorRecord[] = [];
   repaired = new Map<InstanceId, Entry>();
   meta = new Map<string, string>();
+  base: LogBase | null = null;
+  /** Everything up to here was deleted; the records stay in the list, as their numbers are their places, but say nothing. */
+  reclaimed = 0;
   /** Unsynced. */
   saved: SavedState | null = null;
   samples = new Map<InstanceId, Sample>();
@@ -47,6 +62,8 @@ export class MemoryDisk {
     this.records = [];
     this.repaired.clear();
     this.meta = new Map([['amnesiac', reason]]);
+    this.base = null;
+    this.reclaimed = 0;
     this.saved = null;
     this.samples.clear();
     this.damaged.clear();
@@ -60,6 +77,7 @@ export class MemoryLogStore implements LogStore {
   readonly #sync: () => Promise<void>;
   readonly #entries = new Map<InstanceId, Entry>();
   #durableSeq: number;
+  #bytes = 0;
   #writing = false;
   #closed = false;
   #crashed = false;
@@ -69,7 +87,7 @@ export class MemoryLogStore implements LogStore {
     this.#sync = sync;
     this.#durableSeq = disk.records.length;
     for (const record of disk.records) {
-      if (record.kind === 'accepted') this.#entries.set(record.entry.instance, record.entry);
+      if (record.kind === 'accepted') this.#put(record.entry);
     }
   }
 
@@ -84,16 +102,17 @@ export class MemoryLogStore implements LogStore {
       }
       const store = new MemoryLogStore(disk, options.sync ?? (() => Promise.resolve()));
       disk.holder = store;
-      const appliedIndex = disk.saved?.appliedIndex ?? 0;
+      const applied = store.#applied;
+      const appliedIndex = applied?.appliedIndex ?? 0;
       const report: OpenReport = {
         identity,
-        empty: disk.records.length === 0 && disk.amnesia === null,
+        empty: disk.records.length === 0 && disk.base === null && disk.amnesia === null,
         promised: disk.records.reduce<Ballot>((max, r) => Math.max(max, ballotOf(r)) as Ballot, NO_BALLOT),
         durableSeq: store.#durableSeq,
         tail: [...store.#entries.values()]
           .filter((entry) => entry.instance > appliedIndex)
           .sort((a, b) => a.instance - b.instance),
-        applied: disk.saved,
+        applied,
         amnesia: disk.amnesia,
       };
       return { store, report };
@@ -113,7 +132,7 @@ export class MemoryLogStore implements LogStore {
       await this.#syncOrDie();
       for (const record of copies) {
         this.#disk.records.push(record);
-        if (record.kind === 'accepted') this.#entries.set(record.entry.instance, record.entry);
+        if (record.kind === 'accepted') this.#put(record.entry);
       }
       this.#durableSeq = this.#disk.records.length;
       return this.#durableSeq;
@@ -125,6 +144,9 @@ export class MemoryLogStore implements LogStore {
   async read(from: InstanceId, maxBytes: number): Promise<readonly Entry[]> {
     invariant(from >= 1, `log read from instance ${from}`);
     this.#assertUsable();
+    if (from < firstRetained(this.base)) {
+      throw new PhxError('PURGED', `read instance ${from}: purged, the log begins at ${firstRetained(this.base)}`);
+    }
     const found: Entry[] = [];
     let bytes = 0;
     for (let i: number = from; ; i += 1) {
@@ -151,13 +173,14 @@ export class MemoryLogStore implements LogStore {
 
   async saveState(state: SavedState, samples: readonly Sample[]): Promise<void> {
     this.#assertVoting();
-    for (let i = (this.#disk.saved?.appliedIndex ?? 0) + 1; i <= state.appliedIndex; i += 1) {
+    const before = this.#applied?.appliedIndex ?? 0;
+    for (let i = before + 1; i <= state.appliedIndex; i += 1) {
       invariant(
         this.#entries.has(i as InstanceId),
         `state saved at ${state.appliedIndex}, but ${i} is not in the store`,
       );
     }
-    this.#disk.saved = state;
+    if (state.appliedIndex >= before) this.#disk.saved = state;
     for (const sample of samples) this.#disk.samples.set(sample.instance, sample);
   }
 
@@ -181,6 +204,57 @@ export class MemoryLogStore implements LogStore {
     this.#disk.meta.set(key, value);
   }
 
+  get base(): LogBase | null {
+    return this.#disk.base;
+  }
+
+  async purge(base: LogBase): Promise<void> {
+    this.#assertVoting();
+    const saved = this.#applied?.appliedIndex ?? 0;
+    invariant(
+      base.appliedIndex + PURGE_MARGIN <= saved,
+      `purge up to ${base.appliedIndex}, but the saved state is of ${saved}`,
+    );
+    await this.#syncOrDie();
+    if (base.appliedIndex >= firstRetained(this.base)) this.#disk.base = base;
+  }
+
+  async install(base: LogBase): Promise<void> {
+    this.#assertVoting();
+    const saved = this.#applied?.appliedIndex ?? 0;
+    invariant(base.appliedIndex > saved, `snapshot of ${base.appliedIndex} over a state of ${saved}`);
+    await this.#syncOrDie();
+    this.#disk.base = base;
+    this.#disk.saved = { appliedIndex: base.appliedIndex, json: base.json };
+  }
+
+  async reclaim(): Promise<boolean> {
+    this.#assertVoting();
+    const disk = this.#disk;
+    const first = firstRetained(this.base);
+    const upTo = Math.min(first - 1, disk.reclaimed + SLICE_INSTANCES);
+    for (; disk.reclaimed < upTo; disk.reclaimed += 1) {
+      const entry = this.#entries.get((disk.reclaimed + 1) as InstanceId);
+      if (entry === undefined) continue;
+      this.#entries.delete(entry.instance);
+      this.#bytes -= entry.value.length;
+    }
+    for (const instance of disk.samples.keys()) if (instance < first) disk.samples.delete(instance);
+    return disk.reclaimed < first - 1;
+  }
+
+  async bytesFrom(from: InstanceId): Promise<number> {
+    this.#assertUsable();
+    if (from <= this.#disk.reclaimed + 1) return this.#bytes;
+    let bytes = 0;
+    for (const { instance, value } of this.#entries.values()) if (instance >= from) bytes += value.length;
+    return bytes;
+  }
+
+  async markForgotten(reason: string): Promise<void> {
+    this.#disk.amnesia ??= reason;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     if (this.#disk.holder === this) this.#disk.holder = null;
@@ -190,6 +264,19 @@ export class MemoryLogStore implements LogStore {
   crash(): void {
     this.#crashed = true;
     if (this.#disk.holder === this) this.#disk.holder = null;
+  }
+
+  /** The newest saved state there is: the base is one, and never lost. */
+  get #applied(): SavedState | null {
+    const { base, saved } = this.#disk;
+    if (base === null || (saved !== null && saved.appliedIndex >= base.appliedIndex)) return saved;
+    return { appliedIndex: base.appliedIndex, json: base.json };
+  }
+
+  #put(entry: Entry): void {
+    if (entry.instance <= this.#disk.reclaimed) return;
+    this.#bytes += entry.value.length - (this.#entries.get(entry.instance)?.value.length ?? 0);
+    this.#entries.set(entry.instance, entry);
   }
 
   async #syncOrDie(): Promise<void> {

@@ -1,8 +1,12 @@
 import { Level } from 'level';
 import { PhxError, reasonOf } from '../base/errors.ts';
 
-/** Bytes in, bytes out. */
-export type Database = Level<Uint8Array, Uint8Array>;
+/** Bytes in, bytes out. What LevelDB offers beyond the browser's stores is missing in the types of `level`. */
+export type Database = Level<Uint8Array, Uint8Array> & {
+  /** Bytes on disk of this range of keys; what is still in memory does not count. */
+  approximateSize(start: Uint8Array, end: Uint8Array): Promise<number>;
+  compactRange(start: Uint8Array, end: Uint8Array): Promise<void>;
+};
 export type BatchOp =
   | Readonly<{ type: 'put'; key: Uint8Array; value: Uint8Array }>
   | Readonly<{ type: 'del'; key: Uint8Array }>;
@@ -15,7 +19,7 @@ export type DatabaseFault = 'corrupt' | 'locked' | 'io';
  * allocate whatever length it reads out of the damaged block.
  */
 export async function openDatabase(path: string, createIfMissing: boolean): Promise<Database> {
-  const db: Database = new Level<Uint8Array, Uint8Array>(path, { keyEncoding: 'view', valueEncoding: 'view' });
+  const db = new Level<Uint8Array, Uint8Array>(path, { keyEncoding: 'view', valueEncoding: 'view' }) as Database;
   await db.open({
     createIfMissing,
     compression: false,

@@ -1,13 +1,16 @@
 import { type Ballot, type InstanceId, instanceId, NO_BALLOT, NO_INSTANCE } from '../base/brands.ts';
 import { invariant } from '../base/invariant.ts';
 import { CHOSEN_BALLOT } from './paxos/types.ts';
-import type { SavedState } from './store-port.ts';
+import { firstRetained, type LogBase, type SavedState } from './store-port.ts';
 import { type Checkpoint, type JournalRecord, SEGMENT_INSTANCES, type Slot } from './store-records.ts';
 
 /** A checkpoint is due when this many instances, or bytes of values, could be sealed, or with this many journal records. */
 export const CHECKPOINT_INSTANCES = 1024;
 export const CHECKPOINT_BYTES = 32 * 1024 * 1024;
 export const CHECKPOINT_JOURNAL = 64;
+
+/** Of an instance that was purged while its segment was open. */
+const NO_SLOT: Slot = { seq: 0, crc: 0, length: 0 };
 
 type EntryKey = Readonly<{ instance: InstanceId; seq: number }>;
 type JournalKey = Readonly<{ position: InstanceId; seq: number }>;
@@ -27,7 +30,7 @@ export type CheckpointPlan = Readonly<{
  */
 export class Ledger {
   #sealed: InstanceId;
-  #firstRetained: InstanceId;
+  #base: LogBase | null;
   #promised: Ballot;
   #durableSeq: number;
   #highest: InstanceId;
@@ -42,10 +45,10 @@ export class Ledger {
 
   constructor(checkpoint: Checkpoint) {
     this.#sealed = checkpoint.sealed;
-    this.#firstRetained = checkpoint.firstRetained;
+    this.#base = checkpoint.base;
     this.#promised = checkpoint.promised;
     this.#durableSeq = checkpoint.seq;
-    this.#highest = checkpoint.sealed;
+    this.#highest = instanceId(Math.max(checkpoint.sealed, this.firstRetained - 1));
     this.#applied = checkpoint.applied;
     this.#meta = new Map(Object.entries(checkpoint.meta));
   }
@@ -53,8 +56,15 @@ export class Ledger {
   get sealed(): InstanceId {
     return this.#sealed;
   }
+  get base(): LogBase | null {
+    return this.#base;
+  }
   get firstRetained(): InstanceId {
-    return this.#firstRetained;
+    return firstRetained(this.#base);
+  }
+  /** Up to here nothing new is written about an instance but the promise in it: it is chosen, final, and here or gone. */
+  get settled(): InstanceId {
+    return instanceId(Math.max(this.#sealed, this.firstRetained - 1));
   }
   /** Highest ballot promised or accepted at: to accept is to promise. */
   get promised(): Ballot {
@@ -86,7 +96,7 @@ export class Ledger {
   }
 
   noteEntry(instance: InstanceId, ballot: Ballot, slot: Slot): void {
-    invariant(instance > this.#sealed, `store entry ${instance} is sealed (up to ${this.#sealed})`);
+    invariant(instance > this.settled, `store entry ${instance} is settled (up to ${this.settled})`);
     const old = this.#live.get(instance);
     if (old !== undefined) {
       this.#replaced.push({ instance, seq: old.seq });
@@ -130,12 +140,13 @@ export class Ledger {
     return this.#sealable > this.#sealed || this.#journal.length > 0;
   }
 
-  planCheckpoint(): CheckpointPlan {
+  /** `base`: purge up to it. */
+  planCheckpoint(base: LogBase | null = this.#base): CheckpointPlan {
     const sealed = this.#sealable;
     const segments: { last: InstanceId; slots: Slot[] }[] = [];
     for (let first = this.#sealed + 1; first <= sealed; first += SEGMENT_INSTANCES) {
       const slots = Array.from({ length: SEGMENT_INSTANCES }, (_, i) => {
-        const slot = this.#live.get(instanceId(first + i));
+        const slot = this.#live.get(instanceId(first + i)) ?? (first + i < this.firstRetained ? NO_SLOT : undefined);
         invariant(slot !== undefined, `applied instance ${first + i} is not in the store`);
         return slot;
       });
@@ -148,11 +159,11 @@ export class Ledger {
       checkpoint: {
         sealed,
         seq: this.#durableSeq,
-        firstRetained: this.#firstRetained,
         promised: this.#promised,
         open: open.sort((a, b) => a - b),
         meta: Object.fromEntries(this.#meta),
         applied: this.#applied,
+        base,
       },
       segments,
       obsoleteEntries: this.#replaced.filter(({ instance }) => instance <= sealed),
@@ -160,15 +171,45 @@ export class Ledger {
     };
   }
 
+  /** Everything up to the base's index is replaced by it; what lies above stays open. */
+  planInstall(base: LogBase): CheckpointPlan {
+    const upTo = base.appliedIndex;
+    invariant(upTo > this.appliedIndex, `snapshot of ${upTo} over a state of ${this.appliedIndex}`);
+    const sealed = instanceId(Math.floor(upTo / SEGMENT_INSTANCES) * SEGMENT_INSTANCES);
+    const keys: EntryKey[] = [...this.#replaced];
+    for (const [instance, { seq }] of this.#live) keys.push({ instance, seq });
+    const open = keys.filter(({ instance }) => instance > upTo).map(({ seq }) => seq);
+    return {
+      checkpoint: {
+        sealed,
+        seq: this.#durableSeq,
+        promised: this.#promised,
+        open: open.sort((a, b) => a - b),
+        meta: Object.fromEntries(this.#meta),
+        applied: { appliedIndex: upTo, json: base.json },
+        base,
+      },
+      segments: [],
+      // What lies before the checkpoint is deleted in slices; what lies behind it would be found when the store is opened.
+      obsoleteEntries: keys.filter(({ instance }) => instance > sealed && instance <= upTo),
+      obsoleteJournal: this.#journal,
+    };
+  }
+
   /** The plan is on disk. Nothing but a write's own records may have been noted since it was made. */
   noteCheckpoint(plan: CheckpointPlan): void {
-    const { sealed } = plan.checkpoint;
-    for (let i = this.#sealed + 1; i <= sealed; i += 1) {
-      this.#liveBytes -= this.#live.get(instanceId(i))?.length ?? 0;
-      this.#live.delete(instanceId(i));
-    }
+    const { sealed, base, applied } = plan.checkpoint;
+    this.#base = base;
     this.#sealed = sealed;
-    this.#replaced = this.#replaced.filter(({ instance }) => instance > sealed);
+    if (applied !== null && applied.appliedIndex > this.appliedIndex) this.#applied = applied;
+    const { settled } = this;
+    for (const [instance, slot] of this.#live) {
+      if (instance > settled) continue;
+      this.#liveBytes -= slot.length;
+      this.#live.delete(instance);
+    }
+    this.#replaced = this.#replaced.filter(({ instance }) => instance > settled);
+    if (this.#highest < settled) this.#highest = settled;
     const dropped = new Set(plan.obsoleteJournal);
     this.#journal = this.#journal.filter((key) => !dropped.has(key));
   }

@@ -24,6 +24,7 @@ import {
   META_AMNESIAC,
   RECORD_CLASS,
   STORE_FORMAT,
+  STORE_FORMAT_FIRST,
 } from './store-records.ts';
 import { damagedTable } from './table-check.ts';
 
@@ -59,7 +60,9 @@ export function amnesiaError(path: string, reason: string, cause?: unknown): Phx
 }
 
 /** The store's database and who it is; made if there is none. */
-export async function openAcceptor(options: StoreOptions): Promise<{ db: Database; identity: StoreIdentity }> {
+export async function openAcceptor(
+  options: StoreOptions,
+): Promise<{ db: Database; identity: StoreIdentity; format: number }> {
   const { dir } = options;
   const path = acceptorPath(dir);
   try {
@@ -74,7 +77,7 @@ export async function openAcceptor(options: StoreOptions): Promise<{ db: Databas
   }
   const db = await openExisting(path);
   try {
-    return { db, identity: await readIdentity(db, path, options) };
+    return { db, ...(await readIdentity(db, path, options)) };
   } catch (error) {
     await db.close();
     throw error;
@@ -133,11 +136,11 @@ export async function verifyAcceptor(
   const blank: Checkpoint = {
     sealed: NO_INSTANCE,
     seq: 0,
-    firstRetained: (NO_INSTANCE + 1) as InstanceId,
     promised: NO_BALLOT,
     open: [],
     meta: {},
     applied: null,
+    base: null,
   };
   const known = await readFile(join(path, AMNESIA_FILE), 'utf8').catch(() => null);
   try {
@@ -247,7 +250,11 @@ async function openExisting(path: string): Promise<Database> {
   }
 }
 
-async function readIdentity(db: Database, path: string, options: StoreOptions): Promise<StoreIdentity> {
+async function readIdentity(
+  db: Database,
+  path: string,
+  options: StoreOptions,
+): Promise<{ identity: StoreIdentity; format: number }> {
   let record: Uint8Array | undefined;
   try {
     record = await db.get(IDENTITY_KEY);
@@ -258,7 +265,7 @@ async function readIdentity(db: Database, path: string, options: StoreOptions): 
   const stored = record === undefined ? null : decodeIdentity(record);
   if (stored === null) throw amnesiaError(path, 'its identity record is missing or damaged');
   const { format, cluster, node, storeId, createdWallMs } = stored;
-  if (format !== STORE_FORMAT) {
+  if (format < STORE_FORMAT_FIRST || format > STORE_FORMAT) {
     throw new PhxError(
       'STORE_FORMAT',
       `open store ${path}: format version ${format}, this program knows ${STORE_FORMAT}`,
@@ -274,7 +281,7 @@ async function readIdentity(db: Database, path: string, options: StoreOptions): 
       { hint: 'check the data directory in the configuration' },
     );
   }
-  return { cluster, node, storeId, createdWallMs };
+  return { identity: { cluster, node, storeId, createdWallMs }, format };
 }
 
 async function refuseUnlessForgettable(path: string, options: StoreOptions): Promise<void> {
@@ -302,11 +309,11 @@ async function buildAcceptor(options: StoreOptions, meta: Readonly<Record<string
   const checkpoint: Checkpoint = {
     sealed: NO_INSTANCE,
     seq: 0,
-    firstRetained: (NO_INSTANCE + 1) as InstanceId,
     promised: NO_BALLOT,
     open: [],
     meta,
     applied: null,
+    base: null,
   };
   const db = await openDatabase(building, true);
   try {

@@ -1,4 +1,4 @@
-import type { Ballot, InstanceId, NodeId } from '../base/brands.ts';
+import { type Ballot, type InstanceId, instanceId, type NodeId } from '../base/brands.ts';
 import type { AcceptorRecord, Entry } from './paxos/types.ts';
 
 /** Who this store is: made once with the store, named in the log when the node becomes an acceptor. */
@@ -17,7 +17,7 @@ export type OpenReport = Readonly<{
    * acceptor must remember above it. Up to it every instance is chosen and there to be read.
    */
   tail: readonly Entry[];
-  /** The newest saved applied state, or null: then the log is replayed from the first instance. */
+  /** The newest saved applied state, never below `base`, or null: then the log is replayed from the first instance. */
   applied: SavedState | null;
   /** Why this store's acceptor may not vote (a hole or a bad checksum was found), or null. */
   amnesia: string | null;
@@ -26,8 +26,25 @@ export type OpenReport = Readonly<{
 /** The state machine's state after `appliedIndex`, rebuildable, written without fsync. */
 export type SavedState = Readonly<{ appliedIndex: InstanceId; json: string }>;
 
-/** A GTID sample: the state before `instance`; lets a dump start without reading the log from its beginning. */
-export type Sample = Readonly<{ instance: InstanceId; json: string }>;
+/**
+ * A GTID sample: the state before `instance`; lets a dump start without reading the log from its beginning, and the log be
+ * purged up to it. `wallMs`: when it was taken by this node's wall clock, if that is known.
+ */
+export type Sample = Readonly<{ instance: InstanceId; json: string; wallMs?: number }>;
+
+/**
+ * What stands for the part of the log that is gone: the state after its last instance, `appliedIndex`, and the format
+ * description event of the master's binlog file the log is in then (base64, '' if it is in none).
+ */
+export type LogBase = SavedState & Readonly<{ formatDescription: string }>;
+
+/** The newest instances before the saved state are never purged: the store may still have to write about them. */
+export const PURGE_MARGIN = 64;
+
+/** Where the log begins. */
+export function firstRetained(base: LogBase | null): InstanceId {
+  return instanceId((base?.appliedIndex ?? 0) + 1);
+}
 
 /**
  * Durable side of one binlogsvr. Errors: STORE_IO (stop the process: an acceptor that cannot remember must not answer),
@@ -54,5 +71,23 @@ export interface LogStore {
   getMeta(key: string): Promise<string | null>;
   putMeta(key: string, value: string): Promise<void>;
   readonly durableSeq: number;
+  /** The purged part of the log, null if it is all there. The log begins at the instance after `base.appliedIndex`. */
+  readonly base: LogBase | null;
+  /**
+   * Everything up to `base.appliedIndex` may go; that is at least PURGE_MARGIN below the saved state. Nothing happens if as
+   * much was purged before. One synced write, from which on reads below are PURGED; the space comes back by reclaim().
+   */
+  purge(base: LogBase): Promise<void>;
+  /**
+   * Puts a base from a peer in the place of everything up to `base.appliedIndex`, which is above the saved state's: one
+   * synced, atomic write. Promises, and what was accepted above it, stay.
+   */
+  install(base: LogBase): Promise<void>;
+  /** Deletes one slice of what was purged, bounded in bytes and instances; false when nothing is left. One at a time. */
+  reclaim(): Promise<boolean>;
+  /** About how many bytes the log takes from `from` on; what was just written may not count yet. */
+  bytesFrom(from: InstanceId): Promise<number>;
+  /** This acceptor forgot something, though nothing here shows it: from now on the store opens with that amnesia. */
+  markForgotten(reason: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 /**
- * Keys and records of the acceptor database, format version 1. What is written by a released version stays openable for
- * ever: a change gets a new version number here, and the reader of the old one stays.
+ * Keys and records of the acceptor database. What is written by a released version stays openable for ever: a change gets a
+ * new version number here, and the reader of the old one stays. Version 1 knows no `base` and no zero slots: its log begins at
+ * the first instance. A store becomes version 2 with its first purge or installed snapshot.
  *
  * Every value begins with crc32 over its own key and all bytes behind the checksum, so that a record that shows up under
  * another key is as bad as a changed one. It is CRC-32 with the IEEE polynomial (zlib), on purpose another one than the
@@ -19,7 +20,7 @@
  *     class 3  segment      position = its last instance (a multiple of 64), seq = 0: which record holds each chosen instance
  *                           | crc u32 | 64 x ( seq u64 | crc of the entry u32 | bytes of the value u32 ) |
  *     class 4  checkpoint   position = last sealed instance, seq = number of the newest record then
- *                           | crc u32 | JSON {firstRetained, promised, open: [seq ...], meta: {..}, applied: SavedState | null} |
+ *                           | crc u32 | JSON {promised, open: [seq ...], meta: {..}, applied: SavedState | null, base: LogBase | null} |
  *
  * Entries and journal records carry a dense sequence number and a key of their own: nothing is ever overwritten, so no damage
  * can bring an older version of a key back to life.
@@ -35,9 +36,11 @@
 import { crc32 } from 'node:zlib';
 import type { Ballot, InstanceId, NodeId } from '../base/brands.ts';
 import { invariant } from '../base/invariant.ts';
-import type { SavedState, StoreIdentity } from './store-port.ts';
+import type { LogBase, SavedState, StoreIdentity } from './store-port.ts';
 
-export const STORE_FORMAT = 1;
+export const STORE_FORMAT = 2;
+/** What a new store begins with. */
+export const STORE_FORMAT_FIRST = 1;
 
 export const IDENTITY_KEY: Buffer = Buffer.from('F');
 /** Of the meta record (getMeta) of a store that was begun because the one before forgot: its value is the reason. */
@@ -70,14 +73,14 @@ export type Checkpoint = Readonly<{
   sealed: InstanceId;
   /** Number of the newest record when it was written. */
   seq: number;
-  /** Instances below were purged. */
-  firstRetained: InstanceId;
   promised: Ballot;
   /** Numbers up to `seq` of the entries above `sealed`. */
   open: readonly number[];
   meta: Readonly<Record<string, string>>;
   /** So that the acceptor's own database tells what need not be scanned, whatever became of the rebuildable one. */
   applied: SavedState | null;
+  /** What was purged, or never was here. Such instances have zero slots in a segment, or none. */
+  base: LogBase | null;
 }>;
 
 export function encodeLogKey(position: number, recordClass: RecordClass, seq: number): Buffer {
@@ -173,20 +176,21 @@ export function decodeSegment(key: Uint8Array, record: Uint8Array): readonly Slo
 }
 
 export function encodeCheckpoint(key: Buffer, checkpoint: Checkpoint): Buffer {
-  const { firstRetained, promised, open, meta, applied } = checkpoint;
-  return encodeJson(key, { firstRetained, promised, open, meta, applied });
+  const { promised, open, meta, applied, base } = checkpoint;
+  return encodeJson(key, { promised, open, meta, applied, base });
 }
 
 export function decodeCheckpoint(key: Uint8Array, record: Uint8Array): Checkpoint | null {
   const at = decodeLogKey(key);
   const body = decodeJson(key, record);
   if (at === null || body === null) return null;
-  return { ...(body as Omit<Checkpoint, 'sealed' | 'seq'>), sealed: at.position, seq: at.seq };
+  const { promised, open, meta, applied, base = null } = body as Omit<Checkpoint, 'sealed' | 'seq'>;
+  return { promised, open, meta, applied, base, sealed: at.position, seq: at.seq };
 }
 
 export type StoredIdentity = StoreIdentity & Readonly<{ format: number }>;
 
-export function encodeIdentity(identity: StoreIdentity, format: number = STORE_FORMAT): Buffer {
+export function encodeIdentity(identity: StoreIdentity, format: number = STORE_FORMAT_FIRST): Buffer {
   return encodeJson(IDENTITY_KEY, { format, ...identity });
 }
 

@@ -13,6 +13,9 @@ const SAMPLE_PREFIX = 's';
 /** Under load the durable hint follows by this much; written at once after a pause. Writing it after each append would cost some 10 %. */
 const HINT_EVERY_MS = 20;
 
+/** Samples deleted at a time. */
+const SAMPLES_DROPPED = 256;
+
 type Owner = Readonly<{ storeId: string }>;
 
 /**
@@ -21,7 +24,7 @@ type Owner = Readonly<{ storeId: string }>;
  *   o  {storeId}               whose it is; of any other store it is thrown away
  *   a  SavedState              newest applied state
  *   d  {seq}                   a number the acceptor's database confirmed as durable: never ahead of the truth
- *   s<16 hex digits> {json}    GTID samples by instance
+ *   s<16 hex digits> {json, wallMs}    GTID samples by instance; version 1 had no wallMs
  *
  * Each value is | crc32 over key and body | JSON |. What is damaged counts as absent.
  */
@@ -68,9 +71,9 @@ export class StateDatabase {
   }
 
   save(state: SavedState, samples: readonly Sample[], durableSeq: number): Promise<void> {
-    const ops = samples.map(({ instance, json }) => {
+    const ops = samples.map(({ instance, ...body }) => {
       const key = sampleKey(instance);
-      return { type: 'put' as const, key, value: encodeJson(key, { json }) };
+      return { type: 'put' as const, key, value: encodeJson(key, body) };
     });
     return this.#enqueue(() =>
       this.#db.batch([
@@ -91,15 +94,20 @@ export class StateDatabase {
     const iterator = this.#db.iterator({ gte: Buffer.from(SAMPLE_PREFIX), lte: sampleKey(instance), reverse: true });
     try {
       for await (const [key, value] of iterator) {
-        const body = decodeJson(key, value) as { json: string } | null;
+        const body = decodeJson(key, value) as Omit<Sample, 'instance'> | null;
         const digits = Buffer.from(key).toString('latin1', 1);
-        if (body !== null) return { instance: Number.parseInt(digits, 16) as InstanceId, json: body.json };
+        if (body !== null) return { instance: Number.parseInt(digits, 16) as InstanceId, ...body };
         this.#log.warn('sample is damaged, using an older one', { key: digits });
       }
     } catch (error) {
       this.#log.warn('read samples failed, doing without', { reason: causeOf(error) });
     }
     return null;
+  }
+
+  /** Deletes some samples below `instance`; they are of no use once the log there is purged. */
+  async dropSamplesBelow(instance: InstanceId): Promise<void> {
+    await this.#db.clear({ gte: Buffer.from(SAMPLE_PREFIX), lt: sampleKey(instance), limit: SAMPLES_DROPPED });
   }
 
   async close(): Promise<void> {

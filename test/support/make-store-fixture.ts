@@ -1,6 +1,10 @@
 /**
- * Made test/fixtures/store-format-1: `node test/support/make-store-fixture.ts DIR`, run with the program that wrote format
- * version 1. A fixture is never made again: it stands for the directories that are out there. A new format version gets a
+ * Made test/fixtures/store-format-N, each with the program that first wrote that version:
+ *
+ *   node test/support/make-store-fixture.ts test/fixtures/store-format-1
+ *   node test/support/make-store-fixture.ts test/fixtures/store-format-2 128     and purged up to instance 128
+ *
+ * A fixture is never made again: it stands for the directories that are out there. A new format version gets a
  * fixture of its own beside it.
  *
  * The store of node 2 of cluster `fixture`: every kind of value, accepted and refused, whole and chunked transactions, a
@@ -27,12 +31,14 @@ const B2 = makeBallot(4, nodeId(2));
 const SAMPLE_EVERY = 64;
 
 const dir = process.argv[2] as string;
+const purgeAt = Number(process.argv[3] ?? 0);
 const prng = new Prng(1);
 const members: readonly Member[] = [1, 2, 3].map((n) => ({ node: nodeId(n), storeId: `store-${n}` }));
 const options = { dir, cluster: 'fixture', node: nodeId(2), log: silentLogger, clockWall: () => 1_700_000_000_000 };
 
 let state = initialState();
 let gno = 0;
+let purgeState = '';
 const refused: [number, string][] = [];
 const digest = createHash('sha256');
 let records: AcceptorRecord[] = [];
@@ -45,8 +51,9 @@ function add(value: LogValue, ballot = B1): void {
   records.push({ kind: 'accepted', entry: { instance, ballot, value: bytes } });
   const next = apply(state, instance, value);
   state = next.state;
-  if (next.applied.code !== null) refused.push([instance, next.applied.code]);
-  digest.update(bytes);
+  if (instance > purgeAt && next.applied.code !== null) refused.push([instance, next.applied.code]);
+  if (instance > purgeAt) digest.update(bytes);
+  if (instance === purgeAt) purgeState = stateToJson(state);
   if (instance % SAMPLE_EVERY === 0 && state.chunk === null) {
     samples.push({ instance: instanceId(instance + 1), json: stateToJson(state) });
   }
@@ -133,6 +140,15 @@ await rm(dir, { recursive: true, force: true });
     const entry = { instance: instanceId(state.appliedIndex + above), ballot: B2, value };
     await store.write([{ kind: 'accepted', entry }]);
   }
+  if (purgeAt > 0) {
+    const formatDescription = prng.bytes(122);
+    await store.purge({
+      appliedIndex: instanceId(purgeAt),
+      json: purgeState,
+      formatDescription: Buffer.from(formatDescription).toString('base64'),
+    });
+    while (await store.reclaim());
+  }
   await store.close();
 }
 const { store, report } = await LevelDbLogStore.open(options);
@@ -147,6 +163,7 @@ const stated = {
   tail: report.tail.map(({ instance, ballot }) => [instance, ballot]),
   valuesDigest: digest.digest('hex'),
   refused,
+  purged: purgeAt,
   state: JSON.parse(stateToJson(state)) as unknown,
 };
 await writeFile(join(dir, 'stated.json'), `${JSON.stringify(stated, null, 2)}\n`);

@@ -63,11 +63,11 @@ const checkpointKey = encodeLogKey(7, RECORD_CLASS.checkpoint, 9);
 const checkpoint = {
   sealed: instanceId(64),
   seq: 9,
-  firstRetained: instanceId(1),
   promised: 513 as Ballot,
   open: [8],
   meta: { a: 'b' },
   applied: null,
+  base: null,
 };
 const state = initialState();
 const config = `cluster = "c"

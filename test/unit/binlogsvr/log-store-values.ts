@@ -29,10 +29,10 @@ export async function fill(store: LogStore, first: number, last: number): Promis
   }
 }
 
-export async function readAll(store: LogStore): Promise<Entry[]> {
+export async function readAll(store: LogStore, first = 1): Promise<Entry[]> {
   const all: Entry[] = [];
   for (;;) {
-    const next = await store.read(instanceId(all.length + 1), 1 << 20);
+    const next = await store.read(instanceId(first + all.length), 1 << 20);
     if (next.length === 0) return all;
     all.push(...next);
   }

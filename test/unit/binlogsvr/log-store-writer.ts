@@ -1,4 +1,5 @@
 // Child of log-store.test.ts: writes until it is killed or the disk refuses, and tells its parent only what is confirmed.
+// With a second argument it purges all the while.
 import { instanceId } from '../../../base/brands.ts';
 import { PhxError } from '../../../base/errors.ts';
 import { LevelDbLogStore } from '../../../binlogsvr/log-store.ts';
@@ -12,6 +13,8 @@ const record = (i: number): AcceptorRecord => {
 };
 const code = (error: unknown): string => (error instanceof PhxError ? error.code : String(error));
 
+const purging = process.argv[3] !== undefined;
+
 const { store } = await LevelDbLogStore.open(storeOptions(process.argv[2] as string));
 for (let i = 1; ; i += 1) {
   try {
@@ -21,6 +24,16 @@ for (let i = 1; ; i += 1) {
     const again = await store.write([record(i)]).catch(code);
     process.send?.({ failed: code(error), again }, () => process.exit(0));
     break;
+  }
+  if (purging && i % 100 === 50 && i > 500) {
+    const appliedIndex = instanceId(i - 350);
+    void store
+      .purge({ appliedIndex, json: '{}', formatDescription: '' })
+      .then(() => {
+        process.send?.({ purged: appliedIndex });
+        return store.reclaim();
+      })
+      .catch(() => {});
   }
   if (i % 100 === 0) void store.saveState({ appliedIndex: instanceId(i), json: '{}' }, []).catch(() => {});
 }

@@ -16,12 +16,14 @@ import {
   IDENTITY_KEY,
   RECORD_CLASS,
   type RecordClass,
+  STORE_FORMAT,
 } from '../../../binlogsvr/store-records.ts';
-import { logStoreContract } from './log-store-contract.ts';
+import { logStoreContract, type StoreHarness } from './log-store-contract.ts';
+import { logStorePurgeContract } from './log-store-purge-contract.ts';
 import { damageEntry, storeOptions, TempDir } from './log-store-support.ts';
 import { accepted, B1, B2, fill, plain, promised, readAll } from './log-store-values.ts';
 
-logStoreContract('LevelDbLogStore', async () => {
+async function harness(): Promise<StoreHarness> {
   const temp = await TempDir.make();
   const options = storeOptions(temp.path);
   return {
@@ -37,7 +39,10 @@ logStoreContract('LevelDbLogStore', async () => {
     },
     dispose: () => temp[Symbol.asyncDispose](),
   };
-});
+}
+
+logStoreContract('LevelDbLogStore', harness);
+logStorePurgeContract('LevelDbLogStore', harness);
 
 describe('LevelDbLogStore', () => {
   let temp: TempDir;
@@ -178,9 +183,9 @@ describe('LevelDbLogStore', () => {
     const { format: _, ...identity } = decodeIdentity((await db.get(IDENTITY_KEY)) as Uint8Array) as NonNullable<
       ReturnType<typeof decodeIdentity>
     >;
-    await db.put(IDENTITY_KEY, encodeIdentity(identity, 2));
+    await db.put(IDENTITY_KEY, encodeIdentity(identity, STORE_FORMAT + 1));
     await db.close();
-    await expect(open()).rejects.toMatchObject({ code: 'STORE_FORMAT', message: expect.stringContaining('version 2') });
+    await expect(open()).rejects.toMatchObject({ code: 'STORE_FORMAT', message: expect.stringContaining('version 3') });
     await expect(LevelDbLogStore.forget(storeOptions(temp.path), 'x')).rejects.toMatchObject({ code: 'STORE_FORMAT' });
   });
 
@@ -205,14 +210,16 @@ describe('LevelDbLogStore', () => {
   });
 
   const WRITER = join(import.meta.dirname, 'log-store-writer.ts');
-  type FromWriter = { instance?: number; seq?: number; failed?: string; again?: string };
+  type FromWriter = { instance?: number; seq?: number; purged?: number; failed?: string; again?: string };
 
   async function expectConfirmed(confirmed: FromWriter): Promise<void> {
     const { store, report } = await open();
     expect(report.amnesia).toBeNull();
     expect(report.durableSeq).toBeGreaterThanOrEqual(confirmed.seq as number);
-    const all = await readAll(store);
-    expect(all.length).toBeGreaterThanOrEqual(confirmed.instance as number);
+    const purged = store.base?.appliedIndex ?? 0;
+    expect(purged).toBeGreaterThanOrEqual(confirmed.purged ?? 0);
+    const all = await readAll(store, purged + 1);
+    expect(purged + all.length).toBeGreaterThanOrEqual(confirmed.instance as number);
     for (const e of all) expect(Buffer.from(e.value).toString('latin1', 0, 20).trimEnd()).toBe(`value ${e.instance}`);
     await store.close();
   }
@@ -226,6 +233,18 @@ describe('LevelDbLogStore', () => {
     });
     await once(child, 'exit');
     expect(confirmed.instance).toBeGreaterThanOrEqual(1500);
+    await expectConfirmed(confirmed);
+  });
+
+  it.each([700, 1111, 1690])('kill -9 while purging, at %i, loses nothing either', { timeout: 60_000 }, async (at) => {
+    const child = fork(WRITER, [temp.path, 'purge'], { stdio: 'inherit', execArgv: [] });
+    const confirmed: FromWriter = {};
+    child.on('message', (message: FromWriter) => {
+      Object.assign(confirmed, message);
+      if (message.instance === at) child.kill('SIGKILL');
+    });
+    await once(child, 'exit');
+    expect(confirmed.purged).toBeGreaterThan(0);
     await expectConfirmed(confirmed);
   });
 

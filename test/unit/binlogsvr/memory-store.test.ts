@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import { instanceId, nodeId } from '../../../base/brands.ts';
 import { MemoryDisk, MemoryLogStore } from '../../../binlogsvr/memory-store.ts';
-import { logStoreContract, type Opened } from './log-store-contract.ts';
+import { logStoreContract, type Opened, type StoreHarness } from './log-store-contract.ts';
+import { baseAt, logStorePurgeContract, reclaimAll, retained } from './log-store-purge-contract.ts';
 import { accepted, B1, fill, plain } from './log-store-values.ts';
 
 function open(disk: MemoryDisk, sync?: () => Promise<void>): Promise<Opened & { store: MemoryLogStore }> {
@@ -9,7 +10,7 @@ function open(disk: MemoryDisk, sync?: () => Promise<void>): Promise<Opened & { 
   return MemoryLogStore.open(sync === undefined ? options : { ...options, sync });
 }
 
-logStoreContract('MemoryLogStore', async () => {
+async function harness(): Promise<StoreHarness> {
   const disk = new MemoryDisk();
   return {
     open: (as) =>
@@ -26,6 +27,35 @@ logStoreContract('MemoryLogStore', async () => {
     forget: async (reason) => disk.forget('two', reason),
     dispose: async () => {},
   };
+}
+
+logStoreContract('MemoryLogStore', harness);
+logStorePurgeContract('MemoryLogStore', harness);
+
+it('a power cut at any point of a purge, or of a snapshot, leaves the log of before or after', async () => {
+  for (const what of ['purge', 'install'] as const) {
+    for (let syncs = 0; syncs < 2; syncs += 1) {
+      const disk = new MemoryDisk();
+      let left = Number.POSITIVE_INFINITY;
+      const { store } = await open(disk, () => {
+        left -= 1;
+        if (left < 0) disk.powerCut();
+        return Promise.resolve();
+      });
+      await fill(store, 1, 500);
+      left = syncs;
+      await store[what](baseAt(what === 'purge' ? 300 : 700)).catch(() => {});
+      for (let slices = 0; slices < 2 && disk.holder === store; slices += 1) await store.reclaim();
+      disk.powerCut();
+      const { store: next, report } = await open(disk);
+      const at = what === 'purge' ? 300 : 700;
+      expect(next.base).toEqual(syncs === 0 ? null : baseAt(at));
+      expect(report.applied?.appliedIndex ?? 0).toBe(syncs === 0 ? 0 : at);
+      expect(await retained(next)).toEqual(syncs === 0 ? [1, 500] : [at + 1, Math.max(at, 500)]);
+      await reclaimAll(next);
+      await next.close();
+    }
+  }
 });
 
 it('a crash loses the write under way and nothing that was confirmed', async () => {

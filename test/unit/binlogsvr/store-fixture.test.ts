@@ -23,6 +23,8 @@ type Stated = Readonly<{
   tail: readonly (readonly [number, number])[];
   valuesDigest: string;
   refused: readonly (readonly [number, string])[];
+  /** Since version 2: the last purged instance. Digest and refusals are of what lies above. */
+  purged?: number;
   state: Readonly<Record<string, unknown> & { appliedIndex: number }>;
 }>;
 
@@ -77,7 +79,11 @@ test.each(names)('%s opens, and replays to the stated state', async (name) => {
 
   const digest = createHash('sha256');
   const refused: [number, string][] = [];
-  let state = initialState();
+  const purged = expected.purged ?? 0;
+  expect(store.base?.appliedIndex ?? 0).toBe(purged);
+  let state = store.base === null ? initialState() : stateFromJson(store.base.json);
+  expect(state.appliedIndex).toBe(purged);
+  if (purged > 0) await expect(store.read(instanceId(purged), 1)).rejects.toMatchObject({ code: 'PURGED' });
   let sampled = 0;
   while (state.appliedIndex < expected.state.appliedIndex) {
     const from = instanceId(state.appliedIndex + 1);
@@ -93,7 +99,7 @@ test.each(names)('%s opens, and replays to the stated state', async (name) => {
       if (next.applied.code !== null) refused.push([instance, next.applied.code]);
     }
   }
-  expect(sampled).toBe(3);
+  expect(sampled).toBe(purged > 0 ? 2 : 3);
   expect(refused).toEqual(expected.refused);
   expect(saying(stateToJson(state), expected.state)).toEqual(expected.state);
   expect(digest.digest('hex')).toBe(expected.valuesDigest);

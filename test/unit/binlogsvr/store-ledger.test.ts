@@ -8,11 +8,11 @@ import { B1, B2 } from './log-store-values.ts';
 const EMPTY: Checkpoint = {
   sealed: NO_INSTANCE,
   seq: 0,
-  firstRetained: instanceId(1),
   promised: NO_BALLOT,
   open: [],
   meta: {},
   applied: null,
+  base: null,
 };
 
 const slot = (seq: number): Slot => ({ seq, crc: seq * 7, length: 10 });

@@ -29,11 +29,11 @@ const slots: Slot[] = Array.from({ length: 64 }, (_, i) => ({ seq: i + 2 ** 33, 
 const checkpoint: Checkpoint = {
   sealed: instanceId(64),
   seq: 70,
-  firstRetained: instanceId(1),
   promised: 515 as Ballot,
   open: [68, 70],
   meta: { founders: '[1,2,3]' },
   applied: { appliedIndex: instanceId(66), json: '{"x":1}' },
+  base: null,
 };
 const identity = { cluster: 'alpha', node: nodeId(3), storeId: 'id', createdWallMs: 5 };
 
