@@ -10,7 +10,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/*.test.ts', 'test/unit/**/*.test.ts', 'test/sim/**/*.test.ts'],
-          testTimeout: 60_000,
+          testTimeout: full ? 1_800_000 : 60_000,
           hookTimeout: 60_000,
         },
       },
