@@ -14,6 +14,10 @@ export const RULES = {
   'cut-no-less': 'the cut of a binlog leaves no transaction the log does not hold',
   'cut-no-more': 'the cut of a binlog takes no transaction the log holds',
   'forgetful-store-does-not-vote': 'a store that is not the acceptor bound for its node learns but does not vote',
+  'phase1-after-membership':
+    'a ballot holds only for the voters it was won with: after a change of them phase 1 runs again',
+  'change-held-by-new-majority':
+    'nothing is proposed under new voters before a majority of them holds the change itself',
 } as const satisfies Readonly<Record<string, string>>;
 
 export type Rule = keyof typeof RULES;

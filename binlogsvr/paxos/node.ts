@@ -1,4 +1,4 @@
-import type { Ballot, InstanceId, NodeId } from '../../base/brands.ts';
+import { type Ballot, type InstanceId, instanceId, NO_INSTANCE, type NodeId } from '../../base/brands.ts';
 import type { Random } from '../../base/ports.ts';
 import { Acceptor } from './acceptor.ts';
 import { DEFAULT_BOUNDS, HINT_MS, type PaxosBounds } from './bounds.ts';
@@ -12,6 +12,8 @@ import type { Effects, Entry, Input, ValueBytes } from './types.ts';
 export type PaxosOptions = Readonly<{
   node: NodeId;
   voters: readonly NodeId[];
+  /** The instance that made this set of voters; 0 or absent for the first one. At most `chosenUpTo`. */
+  votersSince?: InstanceId;
   /** This node's store is bound as an acceptor. Otherwise it only learns. */
   mayVote: boolean;
   /** From the newest promise record; accepted ballots in `tail` raise it. */
@@ -59,8 +61,8 @@ export class PaxosNode {
     this.#acceptor = new Acceptor(this.#window, options.promised, options.mayVote);
     this.#learner = new Learner(this.#window, bounds, options.random);
     this.#pipeline = new Pipeline(bounds);
-    const { node, voters, noop, changesVoters = () => false } = options;
-    const proposerOptions = { node, voters, noop, changesVoters };
+    const { node, voters, votersSince = NO_INSTANCE, noop, changesVoters = () => false } = options;
+    const proposerOptions = { node, voters, votersSince, noop, changesVoters };
     this.#proposer = new Proposer(proposerOptions, this.#window, this.#acceptor, this.#learner, this.#pipeline);
     for (const voter of voters) this.#meet(voter);
   }
@@ -129,6 +131,9 @@ export class PaxosNode {
       case 'campaign':
         this.#proposer.campaign(effects);
         break;
+      case 'giveUp':
+        this.#proposer.giveUp(effects);
+        break;
       case 'propose':
         effects.proposed = this.#proposer.propose(input.value, input.lane, effects);
         break;
@@ -144,7 +149,7 @@ export class PaxosNode {
       case 'voters':
         for (const voter of input.voters) this.#meet(voter);
         this.#acceptor.mayVote = input.mayVote;
-        this.#proposer.setVoters(input.voters, effects);
+        this.#proposer.setVoters(input.voters, input.since ?? NO_INSTANCE, effects);
         break;
       default:
         input satisfies never;
@@ -157,6 +162,8 @@ export class PaxosNode {
     const { from, message, voter, leaseRuns } = input;
     switch (message.kind) {
       case 'prepare':
+        // Who is behind the candidate may have to catch up before its promise counts.
+        this.#learner.hear(from, instanceId(Math.max(0, message.from - 1)));
         this.#acceptor.onPrepare(from, message, voter, leaseRuns, effects);
         break;
       case 'promise':

@@ -8,6 +8,7 @@ import {
   type NodeId,
 } from '../../base/brands.ts';
 import { invariant } from '../../base/invariant.ts';
+import { ruleHolds } from '../../base/rules.ts';
 import type { Acceptor } from './acceptor.ts';
 import { CATCH_UP_STALL_MS, RESEND_MS } from './bounds.ts';
 import type { Learner } from './learner.ts';
@@ -34,6 +35,8 @@ const NEXT = {
 export type ProposerOptions = Readonly<{
   node: NodeId;
   voters: readonly NodeId[];
+  /** See PaxosOptions.votersSince. */
+  votersSince: InstanceId;
   /** Fills holes. */
   noop: ValueBytes;
   /** See PaxosOptions.changesVoters. */
@@ -83,8 +86,13 @@ export class Proposer {
   #next: InstanceId = NO_INSTANCE;
   /** All peers were told that everything up to here is chosen. */
   #announced: InstanceId = NO_INSTANCE;
-  /** A value that may change the voters was emitted: nothing goes on before the input `voters` (protocol-findings 5). */
-  #awaitsVoters = false;
+  /**
+   * Values that may change the voters were emitted, so many inputs `voters` are to come: nothing goes on before the last
+   * of them (protocol-findings 5).
+   */
+  #votersAwaited = 0;
+  /** The instance that made the present set of voters. */
+  #votersSince: InstanceId;
   #now = 0;
 
   constructor(options: ProposerOptions, window: LogWindow, acceptor: Acceptor, learner: Learner, pipeline: Pipeline) {
@@ -93,6 +101,7 @@ export class Proposer {
     this.#acceptor = acceptor;
     this.#learner = learner;
     this.#pipeline = pipeline;
+    this.#votersSince = options.votersSince;
     this.#quorum = new Quorum(options.voters);
   }
 
@@ -118,15 +127,22 @@ export class Proposer {
     this.#prepare(effects);
   }
 
-  setVoters(voters: readonly NodeId[], effects: Effects): void {
+  /** Ends a campaign, not a leadership. */
+  giveUp(effects: Effects): void {
+    if (this.#state !== 'idle' && this.#state !== 'leading') this.lose(effects);
+  }
+
+  setVoters(voters: readonly NodeId[], since: InstanceId, effects: Effects): void {
     this.#quorum = new Quorum(voters);
-    this.#awaitsVoters = false;
-    if (this.#state !== 'idle') this.#prepare(effects);
+    if (this.#votersAwaited > 0) this.#votersAwaited -= 1;
+    if (since > this.#votersSince) this.#votersSince = since;
+    if (this.#votersAwaited > 0 || this.#state === 'idle') return;
+    if (ruleHolds('phase1-after-membership')) this.#prepare(effects);
   }
 
   /** The instance, or null: not leading, or the lane is full. */
   propose(value: ValueBytes, lane: Lane, effects: Effects): InstanceId | null {
-    if (this.#state !== 'leading' || this.#awaitsVoters) return null;
+    if (this.#state !== 'leading' || this.#votersAwaited > 0) return null;
     const changesVoters = this.#options.changesVoters(value);
     if (!this.#pipeline.hasRoom(value.length, lane, changesVoters)) return null;
     const instance = this.#next;
@@ -138,6 +154,10 @@ export class Proposer {
   onPromise(from: NodeId, promise: Promise1b, voter: boolean): void {
     if (promise.ballot !== this.#ballot || this.#state !== 'preparing' || !voter || !this.isVoter(from)) return;
     this.#learner.hear(from, promise.chosenUpTo);
+    // Until a majority of the new voters holds the change that made them voters, and with it everything before, it must
+    // not be they who decide: the loss of a few of the old ones could take with it what the others never had. Who lacks
+    // it has heard by the prepare that there is something to learn, and promises again when asked again.
+    if (promise.chosenUpTo < this.#votersSince && ruleHolds('change-held-by-new-majority')) return;
     this.#promises.add(from);
     this.#refusals.delete(from);
     if (promise.chosenUpTo > this.#target) this.#target = promise.chosenUpTo;
@@ -194,13 +214,15 @@ export class Proposer {
   onEmitted(chosen: readonly Chosen[]): void {
     for (const { instance, value } of chosen) {
       this.#pipeline.remove(instance);
-      if (this.#options.changesVoters(value)) this.#awaitsVoters = true;
+      if (!this.#options.changesVoters(value)) continue;
+      this.#votersAwaited += 1;
+      this.#votersSince = instance;
     }
   }
 
   /** Takes every step that has become possible. */
   advance(effects: Effects): void {
-    if (this.#state === 'idle' || this.#awaitsVoters) return;
+    if (this.#state === 'idle' || this.#votersAwaited > 0) return;
     if (this.#state === 'preparing' && this.#isPrepared()) {
       this.#move('catching-up');
       this.#catchUp = { mark: -1, since: this.#now };
@@ -314,7 +336,11 @@ export class Proposer {
     const batch: Proposal[] = [];
     for (; this.#fillNext <= this.#fillUpTo; this.#fillNext = after(this.#fillNext)) {
       const instance = this.#fillNext;
-      if (instance <= this.#window.chosenUpTo || this.#window.get(instance)?.chosen) continue;
+      if (instance <= this.#window.chosenUpTo) continue;
+      const slot = this.#window.get(instance);
+      // Beyond a change of the voters this ballot's phase 1 says nothing, whoever got the change chosen.
+      if (slot?.chosen && this.#options.changesVoters(slot.value)) break;
+      if (slot?.chosen) continue;
       const value = this.#found.get(instance)?.value ?? this.#options.noop;
       const changesVoters = this.#options.changesVoters(value);
       if (!this.#pipeline.hasRoom(value.length, 'data', changesVoters)) break;

@@ -61,11 +61,16 @@ export type Input =
   | Readonly<{ kind: 'persisted'; upTo: number }>
   /** Try to become the distinguished proposer. */
   | Readonly<{ kind: 'campaign' }>
+  /** A campaign whose peers are silent ends; nothing happens to who leads or does not campaign. */
+  | Readonly<{ kind: 'giveUp' }>
   /** The lease value lane has a reserved window, so that a renewal never waits behind bulk. */
   | Readonly<{ kind: 'propose'; value: ValueBytes; lane: 'lease' | 'data' }>
   /** About every 50 ms: resend what was lost. `now` in ms, monotonic. */
   | Readonly<{ kind: 'tick'; now: number }>
   /** A stream to this peer came up: everything unanswered may be lost. */
   | Readonly<{ kind: 'peerUp'; peer: NodeId }>
-  /** A membership value was applied. A leader runs phase 1 again under the new set. */
-  | Readonly<{ kind: 'voters'; voters: readonly NodeId[]; mayVote: boolean }>;
+  /**
+   * A membership value was applied. A leader runs phase 1 again under the new set. `since`: the instance that made this
+   * set, where it was not emitted by this core (a snapshot was installed).
+   */
+  | Readonly<{ kind: 'voters'; voters: readonly NodeId[]; mayVote: boolean; since?: InstanceId }>;

@@ -14,7 +14,14 @@ import { mergeEffects, noEffects } from '../../../binlogsvr/paxos/effects.ts';
 import { PaxosNode } from '../../../binlogsvr/paxos/node.ts';
 import type { AcceptorRecord, Effects, Entry, Envelope, Input, Message } from '../../../binlogsvr/paxos/types.ts';
 
-export type WorldOptions = Readonly<{ seed: number; nodes: number; steps: number }>;
+export type WorldOptions = Readonly<{
+  seed: number;
+  /** Voters at first. */
+  nodes: number;
+  /** Further nodes that may become voters; 0: the set of voters stays, though values say that it may change. */
+  spare?: number;
+  steps: number;
+}>;
 
 /** What may happen next, with its usual weight; each seed draws its own mixture around these. */
 const WEIGHTS = {
@@ -25,6 +32,7 @@ const WEIGHTS = {
   tick: 1200,
   campaign: 80,
   voters: 100,
+  giveUp: 10,
   save: 120,
   crash: 40,
   start: 300,
@@ -54,6 +62,8 @@ const TIGHT: PaxosBounds = {
 };
 
 type Write = Readonly<{ records: readonly AcceptorRecord[]; after: readonly Envelope[]; upTo: number }>;
+/** A set of voters; `since` is the instance that made it. */
+type Config = Readonly<{ version: number; voters: readonly NodeId[]; since: InstanceId }>;
 type Flying = Readonly<{ from: NodeId; to: NodeId; message: Message }>;
 
 /** One node: the core, a disk that survives crashes, and what a replica does between the two. */
@@ -67,12 +77,20 @@ class Host {
   outbox: Effects = noEffects();
   writes: Write[] = [];
   flushed = 0;
-  /** Emitted values after which the input `voters` is still to be given. */
-  votersDue = 0;
+  /** Who votes, as far as this node has been told. */
+  config: Config;
+  /** What the input `voters` has still to say. */
+  votersDue: Config[] = [];
   now = 0;
 
-  constructor(id: NodeId) {
+  constructor(id: NodeId, config: Config) {
     this.id = id;
+    this.config = config;
+  }
+
+  /** Who votes by what was emitted. */
+  get newest(): Config {
+    return this.votersDue.at(-1) ?? this.config;
   }
 }
 
@@ -83,6 +101,7 @@ class Host {
 export class PaxosWorld {
   readonly #rng: Prng;
   readonly #options: WorldOptions;
+  readonly #spare: number;
   readonly #bounds: PaxosBounds;
   readonly #hosts: Host[];
   #network: Flying[] = [];
@@ -95,22 +114,34 @@ export class PaxosWorld {
   readonly #proposed = new Set<string>(['noop']);
   /** The checker's history: what was ever emitted for an instance, by anyone in any life. */
   readonly #chosen = new Map<InstanceId, string>();
+  /** The newest change of voters before which everything was seen on a majority of the new ones. */
+  #checkedSince: InstanceId = NO_INSTANCE;
+  /** Every set of voters there has been, by the values emitted. */
+  readonly #configs: Config[] = [];
   #calm = false;
 
   constructor(options: WorldOptions) {
     this.#options = options;
+    this.#spare = options.spare ?? 0;
     this.#rng = new Prng(options.seed);
     this.#bounds = this.#rng.chance(2, 3) ? TIGHT : DEFAULT_BOUNDS;
     this.#lossPercent = this.#rng.pick([0, 5, 20]);
     const scale = (weight: number): number => Math.ceil((weight * this.#rng.pick([3, 6, 10, 20])) / 10);
     this.#weights = (Object.keys(WEIGHTS) as Action[]).map((action) => [action, scale(WEIGHTS[action])] as const);
     this.#weightSum = this.#weights.reduce((sum, [, weight]) => sum + weight, 0);
-    this.#hosts = Array.from({ length: options.nodes }, (_, i) => new Host(nodeId(i + 1)));
+    const voters = Array.from({ length: options.nodes }, (_, i) => nodeId(i + 1));
+    this.#configs.push({ version: 0, voters, since: NO_INSTANCE });
+    const all = Array.from({ length: options.nodes + this.#spare }, (_, i) => nodeId(i + 1));
+    this.#hosts = all.map((id) => new Host(id, this.#configs[0] as Config));
     for (const host of this.#hosts) this.#start(host);
   }
 
   /** Instances that were emitted before the world was healed. */
   emittedUnderFaults = 0;
+  /** Changes of the set of voters. */
+  get changes(): number {
+    return this.#configs.length - 1;
+  }
 
   /** Safety under faults, then liveness on a healed core; throws on the first contradiction. */
   run(): void {
@@ -145,6 +176,7 @@ export class PaxosWorld {
       tick: () => this.#tick(host, this.#rng.below(120)),
       campaign: () => void this.#step(host, { kind: 'campaign' }),
       voters: () => this.#giveVoters(host),
+      giveUp: () => void this.#step(host, { kind: 'giveUp' }),
       save: () => this.#save(host),
       crash: () => this.#crash(host),
       start: () => this.#start(host),
@@ -163,18 +195,45 @@ export class PaxosWorld {
     if (this.#cut.has(`${flying.from}>${flying.to}`)) return;
     const { from, message } = flying;
     const leaseRuns = !this.#calm && this.#rng.chance(3, 100);
-    this.#step(this.#host(flying.to), { kind: 'message', from, message, voter: true, leaseRuns });
+    const host = this.#host(flying.to);
+    this.#step(host, { kind: 'message', from, message, voter: host.config.voters.includes(from), leaseRuns });
   }
 
   #propose(host: Host): string | null {
     if (!host.core?.leading) return null;
     this.#proposals += 1;
-    const kind = this.#rng.chance(1, 20) ? CHANGE : 'value';
-    const value = `${kind} ${this.#proposals} ${'x'.repeat(this.#rng.below(20))}`;
+    const kind = this.#rng.chance(1, this.#spare > 0 ? 5 : 20) ? CHANGE : 'value';
+    const change = kind === CHANGE && this.#spare > 0 ? this.#drawChange(host.newest) : '';
+    const value = `${kind} ${this.#proposals} ${change}${'x'.repeat(this.#rng.below(20))}`;
     this.#proposed.add(value);
     const lane = this.#rng.chance(1, 5) ? 'lease' : 'data';
     const effects = this.#step(host, { kind: 'propose', value: text(value), lane });
     return effects?.proposed == null ? null : value;
+  }
+
+  /** One voter more, less or another; at times one that comes too late, as it is of an earlier configuration. */
+  #drawChange({ version, voters }: Config): string {
+    const others = this.#hosts.map(({ id }) => id).filter((id) => !voters.includes(id));
+    const leaver = this.#rng.pick(voters);
+    const stay = voters.filter((id) => id !== leaver);
+    const kinds: NodeId[][] = [];
+    if (others.length > 0) kinds.push([...voters, this.#rng.pick(others)], [...stay, this.#rng.pick(others)]);
+    if (stay.length > 0) kinds.push(stay);
+    const late = this.#rng.chance(1, 10) ? 1 : 0;
+    return `@${Math.max(0, version - late)}=${this.#rng.pick(kinds).join(',')}; `;
+  }
+
+  /** What the state machine does with a change. */
+  #changed(host: Host, instance: InstanceId, name: string): void {
+    const match = /@(\d+)=([\d,]+);/.exec(name);
+    let config = host.newest;
+    if (match !== null && Number(match[1]) === config.version) {
+      const voters = (match[2] as string).split(',').map((id) => nodeId(Number(id)));
+      config = { version: config.version + 1, voters, since: instance };
+      if (config.version === this.#configs.length) this.#configs.push(config);
+      check(this.#configs[config.version]?.since === instance, `configuration ${config.version} is not of ${instance}`);
+    }
+    host.votersDue.push(config);
   }
 
   #tick(host: Host, ms: number): void {
@@ -201,13 +260,35 @@ export class PaxosWorld {
     check(this.#proposed.has(name), `nobody proposed '${name}', emitted at ${instance}`);
     const known = this.#chosen.get(instance);
     check(known === undefined || known === name, `instance ${instance}: '${known}' and, on ${host.id}, '${name}'`);
+    if (known === undefined) this.#checkDurable(instance, name);
     this.#chosen.set(instance, name);
     const onDisk = host.disk.accepted.get(instance)?.value;
     check(
       onDisk !== undefined && Buffer.compare(onDisk, value) === 0,
       `node ${host.id} emits ${instance}, not on disk`,
     );
-    if (name.startsWith(CHANGE)) host.votersDue += 1;
+    if (name.startsWith(CHANGE)) this.#changed(host, instance, name);
+  }
+
+  /**
+   * When the first node learns that a value is chosen, a majority of those whose vote it was has it on disk, and a majority
+   * of the same has everything up to the value that made them voters: no loss of a minority of them can take anything.
+   */
+  #checkDurable(instance: InstanceId, name: string): void {
+    const { voters, since } = this.#configs.findLast((each) => each.since < instance) as Config;
+    const holders = (at: InstanceId, wanted: string | undefined): number =>
+      voters.filter((id) => textOf(this.#host(id).disk.accepted.get(at)?.value) === wanted).length;
+    const half = voters.length / 2;
+    check(holders(instance, name) > half, `instance ${instance} ('${name}') is not on a majority of ${voters}`);
+    if (this.#checkedSince >= since) return;
+    this.#checkedSince = since;
+    for (let i = instanceId(1); i <= since; i = instanceId(i + 1)) {
+      const value = this.#chosen.get(i);
+      check(
+        holders(i, value) > half,
+        `instance ${i}, before ${voters} became voters at ${since}, is not on most of them`,
+      );
+    }
   }
 
   #serve(host: Host, to: NodeId, from: InstanceId): void {
@@ -253,9 +334,11 @@ export class PaxosWorld {
   }
 
   #giveVoters(host: Host): void {
-    if (host.votersDue === 0) return;
-    host.votersDue -= 1;
-    this.#step(host, { kind: 'voters', voters: this.#hosts.map((each) => each.id), mayVote: true });
+    const config = host.votersDue.shift();
+    if (config === undefined) return;
+    host.config = config;
+    const { voters } = config;
+    this.#step(host, { kind: 'voters', voters, mayVote: voters.includes(host.id) });
   }
 
   #save(host: Host): void {
@@ -271,16 +354,19 @@ export class PaxosWorld {
     host.outbox = noEffects();
     host.writes = [];
     host.flushed = 0;
-    host.votersDue = 0;
+    host.votersDue = [];
   }
 
   #start(host: Host): void {
     if (host.core !== null) return;
     host.emitted = host.saved;
+    host.config = this.#configs.findLast((config) => config.since <= host.saved) as Config;
+    const { voters, since } = host.config;
     host.core = new PaxosNode({
       node: host.id,
-      voters: this.#hosts.map((each) => each.id),
-      mayVote: true,
+      voters,
+      votersSince: since,
+      mayVote: voters.includes(host.id),
       promised: host.disk.promised,
       chosenUpTo: host.saved,
       tail: [...host.disk.accepted.values()].filter((entry) => entry.instance > host.saved),
@@ -322,8 +408,8 @@ export class PaxosWorld {
       const leader = this.#hosts.find((host) => host.core?.leading);
       if (leader === undefined) {
         // Only one at a time, for longer than a campaign takes: dueling proposers are the replica's jitter to avoid.
-        if (round % 10 === 0)
-          this.#step(this.#host(nodeId(1 + (Math.floor(round / 60) % this.#hosts.length))), { kind: 'campaign' });
+        const candidate = this.#candidate(Math.floor(round / 60));
+        if (round % 10 === 0 && candidate !== undefined) this.#step(candidate, { kind: 'campaign' });
       } else if (wanted.length < 12) {
         const value = this.#propose(leader);
         if (value !== null) wanted.push(value);
@@ -334,6 +420,12 @@ export class PaxosWorld {
       (host) => `${host.id}: ${host.core?.proposerState} ${host.emitted}/${host.core?.highestAccepted}`,
     );
     throw new Error(`no progress after healing: ${wanted.length} proposed, ${states.join(', ')}`);
+  }
+
+  /** Whoever takes itself for a voter: who knows the newest voters may be down to one that was one before. */
+  #candidate(turn: number): Host | undefined {
+    const able = this.#hosts.filter((host) => host.core?.mayVote);
+    return able[turn % able.length];
   }
 
   /** A proposal of a leader deposed in its last moments may lose its place to a no-op; all others must be there. */
@@ -358,6 +450,10 @@ function putRecord(host: Host, record: AcceptorRecord): void {
 
 function check(holds: boolean, message: string): void {
   if (!holds) throw new Error(message);
+}
+
+function textOf(value: Uint8Array | undefined): string | undefined {
+  return value === undefined ? undefined : Buffer.from(value).toString();
 }
 
 function text(value: string): Uint8Array {
