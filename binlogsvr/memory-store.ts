@@ -25,7 +25,30 @@ export type MemoryStoreOptions = Readonly<{
   clockWall: () => number;
   /** How long an fsync takes: the write is durable when this resolves. Default: at once. */
   sync?: () => Promise<void>;
+  /** In the place of `sync`: a disk that is slow, fails, or keeps only a part of what it was given. */
+  device?: Device;
 }>;
+
+/** What is under a MemoryLogStore. */
+export interface Device {
+  /**
+   * A synced write of `parts` parts: `land(n)` puts the first n of them on the disk, in one or several steps, n growing.
+   * Resolves when all have landed. Rejects STORE_IO when it failed; a beginning of it may have landed all the same.
+   */
+  write(what: string, parts: number, land: (parts: number) => void): Promise<void>;
+  /** A read, or a write nobody syncs. Rejects STORE_IO. */
+  touch(what: string): Promise<void>;
+}
+
+function plainDevice(sync: () => Promise<void>): Device {
+  return {
+    write: async (_what, parts, land) => {
+      await sync();
+      land(parts);
+    },
+    touch: () => Promise.resolve(),
+  };
+}
 
 /** What a disk holds: it outlives the MemoryLogStore opened on it. Faults are put in by the test that owns it. */
 export class MemoryDisk {
@@ -74,17 +97,18 @@ export class MemoryDisk {
 /** The LogStore contract in memory, plain and slow on purpose: for tests, and the simulator's disk. */
 export class MemoryLogStore implements LogStore {
   readonly #disk: MemoryDisk;
-  readonly #sync: () => Promise<void>;
+  readonly #device: Device;
   readonly #entries = new Map<InstanceId, Entry>();
   #durableSeq: number;
   #bytes = 0;
   #writing = false;
   #closed = false;
   #crashed = false;
+  #failed = false;
 
-  private constructor(disk: MemoryDisk, sync: () => Promise<void>) {
+  private constructor(disk: MemoryDisk, device: Device) {
     this.#disk = disk;
-    this.#sync = sync;
+    this.#device = device;
     this.#durableSeq = disk.records.length;
     for (const record of disk.records) {
       if (record.kind === 'accepted') this.#put(record.entry);
@@ -100,7 +124,7 @@ export class MemoryLogStore implements LogStore {
       if (identity.cluster !== cluster || identity.node !== node) {
         throw new PhxError('DIR_FOREIGN', `open store: it belongs to node ${identity.node} of ${identity.cluster}`);
       }
-      const store = new MemoryLogStore(disk, options.sync ?? (() => Promise.resolve()));
+      const store = new MemoryLogStore(disk, options.device ?? plainDevice(options.sync ?? (() => Promise.resolve())));
       disk.holder = store;
       const applied = store.#applied;
       const appliedIndex = applied?.appliedIndex ?? 0;
@@ -129,11 +153,12 @@ export class MemoryLogStore implements LogStore {
     this.#writing = true;
     try {
       const copies = records.map(copyRecord);
-      await this.#syncOrDie();
-      for (const record of copies) {
-        this.#disk.records.push(record);
-        if (record.kind === 'accepted') this.#put(record.entry);
-      }
+      await this.#write('acceptor records', copies.length, (from, to) => {
+        for (const record of copies.slice(from, to)) {
+          this.#disk.records.push(record);
+          if (record.kind === 'accepted') this.#put(record.entry);
+        }
+      });
       this.#durableSeq = this.#disk.records.length;
       return this.#durableSeq;
     } finally {
@@ -143,6 +168,8 @@ export class MemoryLogStore implements LogStore {
 
   async read(from: InstanceId, maxBytes: number): Promise<readonly Entry[]> {
     invariant(from >= 1, `log read from instance ${from}`);
+    this.#assertUsable();
+    await this.#device.touch('log');
     this.#assertUsable();
     if (from < firstRetained(this.base)) {
       throw new PhxError('PURGED', `read instance ${from}: purged, the log begins at ${firstRetained(this.base)}`);
@@ -167,12 +194,13 @@ export class MemoryLogStore implements LogStore {
   async repair(entry: Entry): Promise<void> {
     this.#assertVoting();
     const copy = { ...entry, ballot: CHOSEN_BALLOT, value: new Uint8Array(entry.value) };
-    await this.#syncOrDie();
-    this.#disk.repaired.set(entry.instance, copy);
+    await this.#write('repaired value', 1, () => this.#disk.repaired.set(entry.instance, copy));
   }
 
   async saveState(state: SavedState, samples: readonly Sample[]): Promise<void> {
     this.#assertVoting();
+    await this.#device.touch('applied state');
+    this.#assertUsable();
     const before = this.#applied?.appliedIndex ?? 0;
     for (let i = before + 1; i <= state.appliedIndex; i += 1) {
       invariant(
@@ -185,6 +213,8 @@ export class MemoryLogStore implements LogStore {
   }
 
   async sampleAtOrBelow(instance: InstanceId): Promise<Sample | null> {
+    this.#assertUsable();
+    await this.#device.touch('samples');
     this.#assertUsable();
     let best: Sample | null = null;
     for (const sample of this.#disk.samples.values()) {
@@ -200,8 +230,7 @@ export class MemoryLogStore implements LogStore {
 
   async putMeta(key: string, value: string): Promise<void> {
     this.#assertVoting();
-    await this.#syncOrDie();
-    this.#disk.meta.set(key, value);
+    await this.#write(key, 1, () => this.#disk.meta.set(key, value));
   }
 
   get base(): LogBase | null {
@@ -215,21 +244,25 @@ export class MemoryLogStore implements LogStore {
       base.appliedIndex + PURGE_MARGIN <= saved,
       `purge up to ${base.appliedIndex}, but the saved state is of ${saved}`,
     );
-    await this.#syncOrDie();
-    if (base.appliedIndex >= firstRetained(this.base)) this.#disk.base = base;
+    await this.#write('base', 1, () => {
+      if (base.appliedIndex >= firstRetained(this.base)) this.#disk.base = base;
+    });
   }
 
   async install(base: LogBase): Promise<void> {
     this.#assertVoting();
     const saved = this.#applied?.appliedIndex ?? 0;
     invariant(base.appliedIndex > saved, `snapshot of ${base.appliedIndex} over a state of ${saved}`);
-    await this.#syncOrDie();
-    this.#disk.base = base;
-    this.#disk.saved = { appliedIndex: base.appliedIndex, json: base.json };
+    await this.#write('base', 1, () => {
+      this.#disk.base = base;
+      this.#disk.saved = { appliedIndex: base.appliedIndex, json: base.json };
+    });
   }
 
   async reclaim(): Promise<boolean> {
     this.#assertVoting();
+    await this.#device.touch('purged slice');
+    this.#assertUsable();
     const disk = this.#disk;
     const first = firstRetained(this.base);
     const upTo = Math.min(first - 1, disk.reclaimed + SLICE_INSTANCES);
@@ -279,14 +312,27 @@ export class MemoryLogStore implements LogStore {
     this.#entries.set(entry.instance, entry);
   }
 
-  async #syncOrDie(): Promise<void> {
-    await this.#sync();
-    if (this.#crashed) throw new PhxError('STORE_IO', 'write acceptor records: the process crashed');
+  /** `land` puts the parts from..to on the disk. */
+  async #write(what: string, parts: number, land: (from: number, to: number) => void): Promise<void> {
+    let landed = 0;
+    try {
+      await this.#device.write(what, parts, (upTo) => {
+        if (this.#crashed || upTo <= landed) return;
+        land(landed, upTo);
+        landed = upTo;
+      });
+    } catch (error) {
+      this.#failed = true;
+      throw error;
+    }
+    if (this.#crashed) throw new PhxError('STORE_IO', `write ${what}: the process crashed`);
+    invariant(landed === parts, `device: ${landed} of ${parts} parts landed`);
   }
 
   #assertUsable(): void {
     invariant(!this.#closed, 'log store used after close');
     if (this.#crashed) throw new PhxError('STORE_IO', 'use store: the process crashed');
+    if (this.#failed) throw new PhxError('STORE_IO', 'use store: an earlier write failed');
   }
 
   #assertVoting(): void {

@@ -1,0 +1,259 @@
+import type { NodeId } from '../../base/brands.ts';
+import type { Prng } from '../../base/prng.ts';
+import type { DiskProfile } from './disk.ts';
+import type { Kernel } from './kernel.ts';
+import type { NetworkProfile, SimNetwork } from './network.ts';
+import type { SimNode } from './node.ts';
+import type { RpcProfile } from './rpc.ts';
+import type { Tally } from './tally.ts';
+
+/** What may be done to a world, each with how it is done once. */
+const KINDS = [
+  'kill a process',
+  'power cut of a node',
+  'power cut of all',
+  'freeze a process',
+  'freeze a node',
+  'suspend a machine',
+  'wall clock jump',
+  'partition',
+  'one-way partition',
+  'half-partition',
+  'connection reset',
+  'damaged value',
+  'damaged acceptor',
+  'crash at an await',
+] as const;
+export type FaultKind = (typeof KINDS)[number];
+
+/** Swarm testing: what each seed draws for itself; most kinds are off, so that what is on gets far. */
+export type FaultPlan = Readonly<{
+  /** Mean ms between two faults of a kind; absent = off. */
+  everyMs: ReadonlyMap<FaultKind, number>;
+  network: NetworkProfile;
+  disk: DiskProfile;
+  rpc: RpcProfile;
+  /** What a freeze, a cut or an outage lasts at most. */
+  longMs: number;
+}>;
+
+const EVERY_MS = [500, 1500, 4000, 9000] as const;
+const QUIET_RPC: RpcProfile = { delayMs: [0.05, 0.5], requestLost: 0, replyLost: 0 };
+
+export function drawPlan(random: Prng): FaultPlan {
+  const everyMs = new Map<FaultKind, number>();
+  for (const kind of KINDS) if (random.chance(1, 3)) everyMs.set(kind, random.pick(EVERY_MS));
+  const unreliable = random.chance(1, 2);
+  return {
+    everyMs,
+    network: {
+      delayMs: random.pick([
+        [0.1, 0.5],
+        [0.2, 3],
+        [2, 30],
+        [5, 6],
+      ] as const),
+      lossChance: unreliable ? random.pick([0, 10, 50, 150]) : 0,
+      duplicateChance: unreliable ? random.pick([0, 10, 50]) : 0,
+      lateChance: unreliable ? random.pick([0, 30, 200]) : 0,
+      lateMsMax: random.pick([20, 200, 1500]),
+    },
+    disk: {
+      syncMs: random.pick([
+        [0.1, 0.4],
+        [0.5, 5],
+        [2, 30],
+      ] as const),
+      slowChance: random.pick([0, 0, 2_000, 20_000]),
+      slowMsMax: random.pick([50, 500, 3000]),
+      failChance: random.pick([0, 0, 200, 2_000]),
+    },
+    rpc: {
+      delayMs: random.pick([
+        [0.05, 0.5],
+        [0.5, 20],
+      ] as const),
+      requestLost: random.pick([0, 0, 5, 30]),
+      replyLost: random.pick([0, 0, 5, 30]),
+    },
+    longMs: random.pick([300, 1500, 4000]),
+  };
+}
+
+/** Does to a world what its plan says, until it is healed. */
+export class Faults {
+  readonly #kernel: Kernel;
+  readonly #random: Prng;
+  readonly #network: SimNetwork;
+  readonly #nodes: readonly SimNode[];
+  readonly #tally: Tally;
+  readonly #plan: FaultPlan;
+  #healed = false;
+  /** A node whose store forgot and is not bound again: no second one may, or what both knew is lost. */
+  #forgetful: SimNode | null = null;
+
+  constructor(kernel: Kernel, network: SimNetwork, nodes: readonly SimNode[], plan: FaultPlan, tally: Tally) {
+    this.#kernel = kernel;
+    this.#random = kernel.fork();
+    this.#network = network;
+    this.#nodes = nodes;
+    this.#plan = plan;
+    this.#tally = tally;
+  }
+
+  get rpc(): RpcProfile {
+    return this.#healed ? QUIET_RPC : this.#plan.rpc;
+  }
+
+  start(): void {
+    for (const [kind, everyMs] of this.#plan.everyMs) {
+      if (kind === 'crash at an await') this.#crashAtAwaits(everyMs);
+      else this.#arm(kind, everyMs);
+    }
+  }
+
+  /** From now on everything works, what is down comes back, nothing breaks any more. */
+  heal(): void {
+    this.#kernel.trace('world', () => 'HEALED');
+    this.#healed = true;
+    this.#network.heal();
+    for (const node of this.#nodes) {
+      node.fate = null;
+      node.disk.heal();
+      node.power();
+    }
+  }
+
+  #arm(kind: Exclude<FaultKind, 'crash at an await'>, everyMs: number): void {
+    this.#kernel.at(1 + this.#random.below(2 * everyMs), () => {
+      if (this.#healed) return;
+      this.#arm(kind, everyMs);
+      if (this.#inject(kind)) {
+        this.#tally.add(kind);
+        this.#kernel.trace('world', () => `fault: ${kind}`);
+      }
+    });
+  }
+
+  /** About one operation of a port in `everyMs` kills its process, before or after its effect. */
+  #crashAtAwaits(everyMs: number): void {
+    let armed = false;
+    const arm = (): void => {
+      this.#kernel.at(1 + this.#random.below(2 * everyMs), () => {
+        armed = true;
+        if (!this.#healed) arm();
+      });
+    };
+    arm();
+    const target = this.#random;
+    for (const node of this.#nodes) {
+      node.fate = () => {
+        if (!armed || !target.chance(1, this.#nodes.length)) return { crash: 'never', extraMs: 0 };
+        armed = false;
+        this.#tally.add('crash at an await');
+        return { crash: target.chance(1, 2) ? 'before' : 'after', extraMs: 0 };
+      };
+    }
+  }
+
+  #inject(kind: Exclude<FaultKind, 'crash at an await'>): boolean {
+    const random = this.#random;
+    const node = random.pick(this.#nodes);
+    switch (kind) {
+      case 'kill a process': {
+        const process = this.#processOf(node);
+        process?.kill();
+        return process !== null;
+      }
+      case 'power cut of a node':
+        return this.#cutPower(node);
+      case 'power cut of all': {
+        const all = this.#nodes.map((each) => this.#cutPower(each));
+        return all.includes(true);
+      }
+      case 'freeze a process': {
+        const process = this.#processOf(node);
+        process?.freeze(this.#long());
+        return process !== null;
+      }
+      case 'freeze a node':
+        node.freeze(this.#long());
+        return node.powered;
+      case 'suspend a machine':
+        node.suspend(this.#long());
+        return node.powered;
+      case 'wall clock jump':
+        node.machine.jumpWall(random.below(20_001) - 10_000);
+        return true;
+      case 'partition':
+        return this.#isolate(node, true, true);
+      case 'one-way partition':
+        return random.chance(1, 2) ? this.#isolate(node, true, false) : this.#isolate(node, false, true);
+      case 'half-partition': {
+        const other = random.pick(this.#nodes.filter((each) => each !== node));
+        return this.#block([[node.id, other.id], ...(random.chance(1, 2) ? [[other.id, node.id] as const] : [])]);
+      }
+      case 'connection reset': {
+        const other = random.pick(this.#nodes.filter((each) => each !== node));
+        node.peers?.reset(other.id);
+        return node.peers !== null;
+      }
+      case 'damaged value':
+        return node.disk.damageValue((instance) =>
+          this.#nodes.some((each) => each !== node && each.disk.memory.damaged.has(instance)),
+        );
+      case 'damaged acceptor':
+        return this.#forget(node);
+    }
+  }
+
+  #processOf(node: SimNode) {
+    const processes = [...node.processes.values()];
+    return processes.length === 0 ? null : this.#random.pick(processes);
+  }
+
+  #cutPower(node: SimNode): boolean {
+    if (!node.powered) return false;
+    node.cutPower();
+    this.#kernel.at(50 + this.#random.below(this.#plan.longMs), () => node.power());
+    return true;
+  }
+
+  /** Neither `out` of nor `into` the node goes anything. */
+  #isolate(node: SimNode, out: boolean, into: boolean): boolean {
+    const ways: (readonly [NodeId, NodeId])[] = [];
+    for (const { id } of this.#nodes) {
+      if (id === node.id) continue;
+      if (out) ways.push([node.id, id]);
+      if (into) ways.push([id, node.id]);
+    }
+    return this.#block(ways);
+  }
+
+  #block(ways: readonly (readonly [NodeId, NodeId])[]): boolean {
+    const fresh = ways.filter(([from, to]) => !this.#network.isBlocked(from, to));
+    for (const [from, to] of fresh) this.#network.block(from, to);
+    this.#kernel.trace('network', () => `blocked ${fresh.map(([from, to]) => `${from}>${to}`).join(' ')}`);
+    this.#kernel.at(this.#long(), () => {
+      this.#kernel.trace('network', () => `open again ${fresh.map(([from, to]) => `${from}>${to}`).join(' ')}`);
+      for (const [from, to] of fresh) this.#network.unblock(from, to);
+    });
+    return fresh.length > 0;
+  }
+
+  /** The process has to die for it: a store looks at its records when it is opened. */
+  #forget(node: SimNode): boolean {
+    const others = this.#nodes.filter((each) => each !== node);
+    const bound = this.#forgetful === null || this.#forgetful.server?.services.replica.mayVote === true;
+    const founded = others.every((each) => (each.disk.memory.saved?.appliedIndex ?? 0) > 0);
+    if (!bound || !founded || this.#forgetful === node) return false;
+    if (!node.disk.damageAcceptor()) return false;
+    this.#forgetful = node;
+    node.processes.get('binlogsvr')?.kill('its disk is damaged');
+    return true;
+  }
+
+  #long(): number {
+    return 20 + this.#random.below(this.#plan.longMs);
+  }
+}

@@ -1,0 +1,273 @@
+import { crc32 } from 'node:zlib';
+import { delay } from '../../base/async.ts';
+import { epochOf, type InstanceId } from '../../base/brands.ts';
+import { PhxError } from '../../base/errors.ts';
+import type { Prng } from '../../base/prng.ts';
+import type { LeaseTimes } from '../../base/topology.ts';
+import { apply, initialState } from '../../binlogsvr/state-machine.ts';
+import type { ReplicatedState } from '../../binlogsvr/state-types.ts';
+import { GtidSet } from '../../mysql/gtid-set.ts';
+import type { View } from '../../proto/binlogsvr-types.ts';
+import type { History } from './checkers/history.ts';
+import type { Kernel } from './kernel.ts';
+import type { SimProcess } from './process.ts';
+import type { Server, SimBinlogsvrClient } from './rpc.ts';
+import type { Tally } from './tally.ts';
+
+const KEYS = 3;
+const READ_BYTES = 64 * 1024;
+const CALL_MS = 1500;
+
+/** What survives the script's process: the data of its "mysqld". */
+export class ScriptedData {
+  readonly values = new Map<string, string>();
+  readonly executed = new Set<string>();
+  set: GtidSet = GtidSet.EMPTY;
+  /** How far the log was read. */
+  walk: ReplicatedState = initialState();
+
+  execute(gtid: string, key: string, value: string): void {
+    if (this.executed.has(gtid)) return;
+    this.executed.add(gtid);
+    this.set = this.set.add(gtid);
+    this.values.set(key, value);
+  }
+}
+
+export type MasterOptions = Readonly<{
+  kernel: Kernel;
+  node: number;
+  process: SimProcess;
+  client: SimBinlogsvrClient;
+  server: () => Server | null;
+  data: ScriptedData;
+  history: History;
+  lease: LeaseTimes;
+  random: Prng;
+  tally: Tally;
+  /** Unique in the world, for GTIDs and values. */
+  unique: () => number;
+  /** Ms between writes, reads of clients, and between looks at the log. */
+  pace: Readonly<{ writeMs: number; readMs: number; executeMs: number }>;
+}>;
+
+/**
+ * Stands for agent, sync and mysqld in the world that tests the log alone: executes what the log holds, stands when nobody is
+ * master, renews and appends while it is; and for the clients and the proxy of its node.
+ */
+export class ScriptedMaster {
+  readonly #o: MasterOptions;
+  #view: View | null = null;
+  /** Epoch it is master of, 0 = none. */
+  #epoch = 0;
+  #tenureUuid = '';
+  #gno = 0;
+
+  constructor(options: MasterOptions) {
+    this.#o = options;
+  }
+
+  /** Never ends but with its process. */
+  run(): void {
+    void this.#watch();
+    void this.#decide();
+    void this.#execute();
+    void this.#read();
+  }
+
+  async #watch(): Promise<void> {
+    const { client, process } = this.#o;
+    for (;;) {
+      try {
+        for await (const view of client.subscribe(new AbortController().signal)) this.#view = view;
+      } catch {
+        this.#view = null;
+      }
+      await delay(process.clock, 20);
+    }
+  }
+
+  async #decide(): Promise<void> {
+    const { process, client, node, data, random } = this.#o;
+    for (;;) {
+      await delay(process.clock, 20 + random.below(20));
+      const view = this.#view;
+      if (view === null || !view.voting) continue;
+      try {
+        if (this.#epoch !== 0) {
+          if (view.epoch > this.#epoch || (view.epoch === this.#epoch && !view.open)) this.#stepDown('the view');
+        } else if (!view.baseline) {
+          await delay(process.clock, node * 40);
+          if (this.#view?.baseline === false) await client.baseline('', CALL_MS);
+        } else if (view.open && view.master === node) {
+          await client.fence(view.epoch, true, CALL_MS);
+        } else if (view.open && view.takeoverDue) {
+          await client.fence(view.epoch, false, CALL_MS);
+        } else if (!view.open && this.#mayStand(view)) {
+          await delay(process.clock, random.below(60));
+          const outcome = await client.stand(data.set.toString(), view.epoch, CALL_MS);
+          if (outcome.accepted && outcome.epoch === view.epoch + 1) this.#becomeMaster(outcome.epoch);
+        }
+      } catch (error) {
+        if (!(error instanceof PhxError)) throw error;
+        await delay(process.clock, 30);
+      }
+    }
+  }
+
+  /** A careless one also stands without having executed all: the log has to refuse it. */
+  #mayStand(view: View): boolean {
+    return this.#o.random.chance(1, 20) || this.#o.data.set.toString() === view.gtidSet;
+  }
+
+  #becomeMaster(epoch: number): void {
+    const { kernel, node, data, history, unique, tally, process } = this.#o;
+    kernel.trace(process.name, () => `is master of epoch ${epoch}`);
+    tally.add('mastership');
+    history.opens(`node ${node} for epoch ${epoch}`, data.executed, kernel.now);
+    this.#epoch = epoch;
+    this.#tenureUuid = `00000000-0000-0000-0000-${unique().toString(16).padStart(12, '0')}`;
+    this.#gno = 0;
+    void this.#renew(epoch);
+    void this.#write(epoch);
+  }
+
+  #stepDown(why: string): void {
+    const { kernel, process } = this.#o;
+    kernel.trace(process.name, () => `is master of epoch ${this.#epoch} no more: ${why}`);
+    this.#epoch = 0;
+  }
+
+  async #renew(epoch: number): Promise<void> {
+    const { client, process, lease } = this.#o;
+    while (this.#epoch === epoch) {
+      await delay(process.clock, lease.renewMs);
+      if (this.#epoch !== epoch) return;
+      try {
+        const outcome = await client.renew(epoch, lease.leaseMs);
+        if (outcome.code === 'WRONG_EPOCH' && this.#epoch === epoch) this.#stepDown('renewal refused');
+      } catch (error) {
+        if (!(error instanceof PhxError)) throw error;
+      }
+    }
+  }
+
+  /** One client after another, as many as the pace allows; an append of unknown outcome is settled before the next. */
+  async #write(epoch: number): Promise<void> {
+    const { kernel, client, process, history, random, unique, data, pace } = this.#o;
+    let follows = -1;
+    while (this.#epoch === epoch) {
+      await delay(process.clock, random.below(2 * pace.writeMs));
+      if (this.#epoch !== epoch) return;
+      this.#gno += 1;
+      const gtid = `${this.#tenureUuid}:${this.#gno}`;
+      const key = `k${random.below(KEYS)}`;
+      const value = `v${unique()}`;
+      const events = Buffer.from(`${key}=${value}`);
+      const crc = crc32(events);
+      history.invoke({ gtid, key, value, crc }, kernel.now);
+      while (this.#epoch === epoch) {
+        try {
+          if (follows < 0) {
+            const state = await this.#settled(epoch);
+            if (state === null) {
+              await delay(process.clock, 50);
+              continue;
+            }
+            follows = state.appendSeq;
+            if (state.gtidSet.contains(gtid)) {
+              this.#committed(gtid, key, value);
+              break;
+            }
+          }
+          const items = [{ kind: 'part', gtid, first: true, last: true, crc, events } as const];
+          const outcome = await client.propose({ kind: 'append', epoch: epochOf(epoch), follows, items }, CALL_MS);
+          if (outcome.accepted) {
+            follows += 1;
+            this.#committed(gtid, key, value);
+            break;
+          }
+          if (outcome.code === 'WRONG_EPOCH' && this.#epoch === epoch) this.#stepDown('append refused');
+        } catch (error) {
+          if (!(error instanceof PhxError)) throw error;
+        }
+        follows = -1;
+        await delay(process.clock, 10);
+      }
+      if (data.executed.size > 1_000_000) return;
+    }
+  }
+
+  /** The state after everything this node proposed before was applied, or null. */
+  async #settled(epoch: number): Promise<ReplicatedState | null> {
+    const { client, server } = this.#o;
+    await client.barrier(CALL_MS);
+    const state = server()?.services.replica.state;
+    return state?.epoch === epoch && state.open ? state : null;
+  }
+
+  /** The engine commits, then the client hears of it. */
+  #committed(gtid: string, key: string, value: string): void {
+    const { kernel, data, history, tally } = this.#o;
+    data.execute(gtid, key, value);
+    history.ack(gtid, kernel.now);
+    tally.add('write acknowledged');
+  }
+
+  /** The replica's applier: reads the log of its own binlogsvr, at its own pace. */
+  async #execute(): Promise<void> {
+    const { process, server, data, pace, random, kernel } = this.#o;
+    for (;;) {
+      await delay(process.clock, random.below(2 * pace.executeMs));
+      const replica = server()?.services.replica;
+      if (replica === undefined) continue;
+      const from = (data.walk.appliedIndex + 1) as InstanceId;
+      let entries: Awaited<ReturnType<typeof replica.readLog>>;
+      try {
+        entries = await new Promise<typeof entries>((resolve, reject) => {
+          // What its binlogsvr cannot answer any more it asks the next one.
+          process.clock.after(500, () => reject(new PhxError('TIMEOUT', 'read the log')));
+          replica.readLog(from, READ_BYTES).then(resolve, reject);
+        });
+      } catch (error) {
+        if (!(error instanceof PhxError)) throw error;
+        continue;
+      }
+      for (const { instance, value } of entries) {
+        const { state, applied } = apply(data.walk, instance, value);
+        data.walk = state;
+        if (!applied.accepted || value.kind !== 'append') continue;
+        for (const item of value.items) {
+          if (item.kind !== 'part') continue;
+          const [key, written] = Buffer.from(item.events).toString().split('=') as [string, string];
+          data.execute(item.gtid, key, written);
+        }
+      }
+      if (entries.length > 0) kernel.trace(process.name, () => `executed up to ${data.walk.appliedIndex}`);
+    }
+  }
+
+  /** A client of the RW port of this node: the lease is asked for after the answer has arrived (I5). */
+  async #read(): Promise<void> {
+    const { kernel, client, process, history, random, data, node, pace, tally } = this.#o;
+    for (;;) {
+      await delay(process.clock, random.below(2 * pace.readMs));
+      const epoch = this.#epoch;
+      if (epoch === 0) continue;
+      const key = `k${random.below(KEYS)}`;
+      const invokedAt = kernel.now;
+      await process.io('read a row', random.below(3), () => {});
+      const value = data.values.get(key) ?? null;
+      await process.io('send it', random.below(3), () => {});
+      try {
+        const lease = await client.lease(CALL_MS);
+        if (lease.epoch !== epoch || lease.remainingMs <= 0 || this.#epoch !== epoch) continue;
+      } catch (error) {
+        if (!(error instanceof PhxError)) throw error;
+        continue;
+      }
+      history.read({ key, value, invokedAt, returnedAt: kernel.now, by: `node ${node}` });
+      tally.add('read answered');
+    }
+  }
+}
