@@ -9,7 +9,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/*.test.ts', 'test/unit/**/*.test.ts', 'test/sim/**/*.test.ts'],
+          include: ['test/*.test.ts', 'test/{unit,script,sim}/**/*.test.ts'],
           testTimeout: full ? 1_800_000 : 60_000,
           hookTimeout: 60_000,
         },

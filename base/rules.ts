@@ -4,20 +4,40 @@
  * only a test may switch one off, to see that the checkers and scripts notice (test/script/README.md).
  */
 export const RULES = {
+  // Paxos.
   majority: 'a value is chosen, a ballot won, by more than half of the voters',
   'accept-needs-promise': 'an acceptor accepts nothing below the ballot it promised',
   'ack-after-fsync': 'a promise or an accepted leaves only when the record it rests on is on disk',
   'apply-in-order': 'a value is applied, and so acknowledged, only when every lower instance is chosen',
-  'append-needs-epoch': 'an append counts only in the open epoch it was made under',
-  'stand-needs-all-executed': 'a node stands only with all the log holds executed by its MySQL',
-  'lease-from-proposal': 'the holder counts its lease from before it proposed, and only what it proposed itself',
-  'cut-no-less': 'the cut of a binlog leaves no transaction the log does not hold',
-  'cut-no-more': 'the cut of a binlog takes no transaction the log holds',
-  'forgetful-store-does-not-vote': 'a store that is not the acceptor bound for its node learns but does not vote',
+  'own-above-found': 'a new leader puts its own values only above the highest accepted one it found',
   'phase1-after-membership':
     'a ballot holds only for the voters it was won with: after a change of them phase 1 runs again',
   'change-held-by-new-majority':
     'nothing is proposed under new voters before a majority of them holds the change itself',
+  'lease-forbids-strangers': 'while a lease runs an acceptor promises nothing to anyone but its holder',
+  'announced-at-once':
+    'with nothing left under way the leader tells what is chosen without waiting for its next message',
+  'renewal-never-waits': 'lease values have a window of their own beside bulk',
+  // Who is an acceptor.
+  'forgetful-store-does-not-vote': 'a store that is not the acceptor bound for its node learns but does not vote',
+  'store-that-went-back-is-refused': 'a store that has less on disk than it once confirmed is not talked to',
+  // The apply rule.
+  'append-needs-epoch': 'an append counts only in the open epoch it was made under',
+  'elect-needs-closed-epoch': 'an election follows the current epoch, and only once that is closed',
+  'successor-executed-all': 'whoever becomes master names an index at or beyond the last completed transaction',
+  'chunks-do-not-count': 'an unfinished transaction makes nobody ineligible',
+  'fence-names-epoch': 'a fence closes the epoch it names and no other',
+  'closed-epoch-takes-nothing': 'a closed epoch takes no append, no chunk and no renewal',
+  // The lease.
+  'lease-names-proposer': 'two processes that propose the same renewal propose two leases, each with its own clock',
+  'lease-from-proposal': 'the holder counts its lease from before it proposed, and only what it proposed itself',
+  'first-sighting-counts': 'a lease value seen again makes nobody wait anew',
+  'takeover-from-accepting': 'a takeover waits from the first accepting of a renewal, not only from learning it',
+  'lease-age-is-told': 'promises and catch-up say how old a renewal is, so that a newcomer does not wait for it again',
+  // Agent and MySQL.
+  'stand-needs-all-executed': 'a node stands only with all the log holds executed by its MySQL',
+  'cut-no-less': 'the cut of a binlog leaves no transaction the log does not hold',
+  'cut-no-more': 'the cut of a binlog takes no transaction the log holds',
 } as const satisfies Readonly<Record<string, string>>;
 
 export type Rule = keyof typeof RULES;

@@ -1,5 +1,6 @@
 import type { MonoMs, NodeId } from '../base/brands.ts';
 import { ruleHolds } from '../base/rules.ts';
+import { type LeaseKey, leaseKeyOf } from './lease-clock.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { LogValue } from './values.ts';
 
@@ -8,7 +9,6 @@ export const CLOCK_JUMP_MS_MAX = 500;
 /** Proposals remembered until applied; more than one renewal is never under way in earnest. */
 const PROPOSALS_MAX = 64;
 
-type Key = Readonly<{ epoch: number; renewal: number }>;
 type Times = Readonly<{ now: MonoMs; wall: number }>;
 
 /**
@@ -18,9 +18,9 @@ type Times = Readonly<{ now: MonoMs; wall: number }>;
 export class HolderLease {
   readonly #self: NodeId;
   readonly #leaseMs: number;
-  /** `epoch/renewal` to the first time this process proposed it: of two copies the older one may be what was chosen. */
+  /** Lease value to the first time this process proposed it: of two copies the older one may be what was chosen. */
   readonly #proposed = new Map<string, Times>();
-  #held: (Key & Times) | null = null;
+  #held: (LeaseKey & Times) | null = null;
   /** Epochs up to here were released by this process: nothing holds them again. */
   #endedEpoch = 0;
 
@@ -33,7 +33,7 @@ export class HolderLease {
   proposing(value: LogValue, times: Times): void {
     const key = keyOf(value, this.#self);
     if (key === null) return;
-    const name = `${key.epoch}/${key.renewal}`;
+    const name = nameOf(key);
     if (this.#proposed.has(name)) return;
     if (this.#proposed.size >= PROPOSALS_MAX) this.#proposed.delete(this.#proposed.keys().next().value as string);
     this.#proposed.set(name, times);
@@ -46,7 +46,7 @@ export class HolderLease {
     }
     const key = keyOf(value, this.#self);
     if (key === null || !accepted || state.master !== this.#self) return;
-    const name = `${key.epoch}/${key.renewal}`;
+    const name = nameOf(key);
     const times = ruleHolds('lease-from-proposal') ? this.#proposed.get(name) : applied;
     this.#proposed.delete(name);
     if (times !== undefined && key.epoch > this.#endedEpoch) this.#held = { ...key, ...times };
@@ -70,8 +70,11 @@ export class HolderLease {
   }
 }
 
-function keyOf(value: LogValue, self: NodeId): Key | null {
-  if (value.kind === 'elect') return value.node === self ? { epoch: value.basedOnEpoch + 1, renewal: 0 } : null;
-  if (value.kind === 'renew') return { epoch: value.epoch, renewal: value.renewal };
-  return null;
+/** A transfer to this node gives it no lease: it did not propose it (protocol-findings 7). */
+function keyOf(value: LogValue, self: NodeId): LeaseKey | null {
+  if (value.kind === 'transfer' && ruleHolds('lease-from-proposal')) return null;
+  if (value.kind === 'elect' && value.node !== self) return null;
+  return leaseKeyOf(value);
 }
+
+const nameOf = ({ epoch, renewal, incarnation }: LeaseKey): string => `${epoch}/${renewal}/${incarnation}`;

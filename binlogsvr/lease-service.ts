@@ -48,11 +48,12 @@ export class LeaseService {
       check();
       await replica.lead(left());
       check();
-      const { gtidSet, appliedIndex } = replica.state;
+      const { gtidSet, appliedIndex: executedUpTo } = replica.state;
       if (!executed.equals(gtidSet) && ruleHolds('stand-needs-all-executed')) {
         throw new PhxError('NOT_EXECUTED', `executed ${executed}, the log holds ${gtidSet}`);
       }
-      return { kind: 'elect', node: this.#self, basedOnEpoch: epochOf(basedOnEpoch), executedUpTo: appliedIndex };
+      const { incarnation } = replica;
+      return { kind: 'elect', node: this.#self, basedOnEpoch: epochOf(basedOnEpoch), executedUpTo, incarnation };
     });
   }
 
@@ -60,10 +61,10 @@ export class LeaseService {
   renew(epoch: number, timeoutMs: number): Promise<Outcome> {
     if (this.#renewing?.epoch === epoch) return this.#renewing.outcome;
     const outcome = this.#decide(timeoutMs, async () => {
-      const { state, leading } = this.#replica;
+      const { state, leading, incarnation } = this.#replica;
       this.#assertMaster(epoch);
       if (!leading) throw new PhxError('NOT_LEADER', 'this node is not the proposer at the moment');
-      return { kind: 'renew', epoch: state.epoch, renewal: state.renewal + 1 };
+      return { kind: 'renew', epoch: state.epoch, renewal: state.renewal + 1, incarnation };
     }).finally(() => {
       this.#renewing = null;
     });

@@ -1,5 +1,6 @@
 import { epochOf, type NodeId } from '../base/brands.ts';
 import type { Clock } from '../base/ports.ts';
+import { ruleHolds } from '../base/rules.ts';
 import type { LeaseTimes } from '../base/topology.ts';
 import { HolderLease } from './holder-lease.ts';
 import { LeaseClock, leaseKeyOf } from './lease-clock.ts';
@@ -26,7 +27,8 @@ export class Leases {
     this.#clock = clock;
     this.#everybody = new LeaseClock(times);
     this.#holder = new HolderLease(self, times.leaseMs);
-    if (state.open) this.#everybody.observe({ epoch: state.epoch, renewal: state.renewal }, clock.now());
+    const { open, epoch, renewal, leaseIncarnation: incarnation } = state;
+    if (open) this.#everybody.observe({ epoch, renewal, incarnation }, clock.now());
     for (const entry of tail) this.accepting(entry.value);
   }
 
@@ -38,7 +40,7 @@ export class Leases {
   /** A value is about to be accepted here; bulk is not decoded for it. */
   accepting(value: Uint8Array): void {
     const key = peekLeaseKey(value);
-    if (key !== null) this.#everybody.observe(key, this.#clock.now());
+    if (key !== null && ruleHolds('takeover-from-accepting')) this.#everybody.observe(key, this.#clock.now());
   }
 
   /** `state`: after the value was applied. */
@@ -51,15 +53,16 @@ export class Leases {
 
   /** A peer told when it first heard of the newest lease value it knows. */
   told(age: LeaseAge | null): void {
-    if (age === null) return;
-    this.#everybody.observe({ epoch: epochOf(age.epoch), renewal: age.renewal }, this.#clock.now(), age.ageMs);
+    if (age === null || !ruleHolds('lease-age-is-told')) return;
+    const { epoch, renewal, incarnation = 0, ageMs } = age;
+    this.#everybody.observe({ epoch: epochOf(epoch), renewal, incarnation }, this.#clock.now(), ageMs);
   }
 
   /** What to tell peers. */
   age(): LeaseAge | null {
     const newest = this.#everybody.newest();
     if (newest === null) return null;
-    return { epoch: newest.epoch, renewal: newest.renewal, ageMs: newest.ageMs(this.#clock.now()) };
+    return { ...newest, ageMs: newest.ageMs(this.#clock.now()) };
   }
 
   takeoverInMs(state: ReplicatedState): number {

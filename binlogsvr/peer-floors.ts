@@ -1,4 +1,5 @@
 import type { MonoMs, NodeId } from '../base/brands.ts';
+import { ruleHolds } from '../base/rules.ts';
 import type { PeerHello } from './peer-transport.ts';
 import type { LogStore } from './store-port.ts';
 
@@ -43,7 +44,8 @@ export class PeerFloors {
   /** Why that store must be refused, or null; notes what it says. */
   check(hello: PeerHello): string | null {
     const floor = this.#floors.get(hello.node)?.get(hello.storeId);
-    if (floor !== undefined && floor.incarnation !== hello.incarnation && hello.durableSeq < floor.seq) {
+    const wentBack = floor !== undefined && floor.incarnation !== hello.incarnation && hello.durableSeq < floor.seq;
+    if (wentBack && ruleHolds('store-that-went-back-is-refused')) {
       return `store ${hello.storeId} of node ${hello.node} went back: it confirmed record ${floor.seq} and now has ${hello.durableSeq}`;
     }
     this.#note(hello.node, hello.storeId, hello.durableSeq, hello.incarnation);

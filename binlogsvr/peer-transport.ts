@@ -3,7 +3,7 @@ import type { Message } from './paxos/types.ts';
 import type { Member } from './values.ts';
 
 /** How long ago the sender first accepted or learned the newest lease value it knows (protocol-findings 17). */
-export type LeaseAge = Readonly<{ epoch: number; renewal: number; ageMs: number }>;
+export type LeaseAge = Readonly<{ epoch: number; renewal: number; incarnation?: number; ageMs: number }>;
 
 type Plain = Exclude<Message, { kind: 'promise' | 'accepted' | 'learned' }>;
 

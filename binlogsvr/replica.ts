@@ -180,6 +180,11 @@ export class Replica implements LogSource, PeerHandler {
     return this.#state;
   }
 
+  /** This process among all that ever ran this node, at random: goes into what only this process may count upon. */
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
   get chosenIndex(): InstanceId {
     return this.#core.chosenUpTo;
   }

@@ -38,6 +38,7 @@ export function initialState(): ReplicatedState {
     master: 0,
     open: false,
     renewal: 0,
+    leaseIncarnation: 0,
     appendSeq: 0,
     lastTransactionIndex: NO_INSTANCE,
     gtidSet: GtidSet.EMPTY,
@@ -181,6 +182,7 @@ class AppendDraft {
     const crc = crc32(part.events, before.crc);
     if (!part.last) {
       this.#chunk = { ...before, crc };
+      if (!ruleHolds('chunks-do-not-count')) this.#lastTransactionIndex = this.#instance;
       return null;
     }
     if (crc !== part.crc) {
@@ -198,23 +200,32 @@ class AppendDraft {
 
 function judgeElect(state: ReplicatedState, value: Extract<LogValue, { kind: 'elect' }>): Verdict {
   if (state.baseline === null) return refuse('NOT_SUCCESSOR', 'the log has no baseline yet');
-  if (value.basedOnEpoch !== state.epoch) return wrongEpoch(state, value.basedOnEpoch);
-  if (state.open) return refuse('WRONG_EPOCH', `epoch ${state.epoch} is still open`);
-  return judgeSuccessor(state, value.node, value.executedUpTo);
+  const current = value.basedOnEpoch === state.epoch;
+  if ((!current || state.open) && ruleHolds('elect-needs-closed-epoch')) {
+    return current
+      ? refuse('WRONG_EPOCH', `epoch ${state.epoch} is still open`)
+      : wrongEpoch(state, value.basedOnEpoch);
+  }
+  return judgeSuccessor(state, value.node, value.executedUpTo, value.incarnation ?? 0);
 }
 
 function judgeTransfer(state: ReplicatedState, value: Extract<LogValue, { kind: 'transfer' }>): Verdict {
-  return requireEpoch(state, value.epoch) ?? judgeSuccessor(state, value.to, value.executedUpTo);
+  return requireEpoch(state, value.epoch) ?? judgeSuccessor(state, value.to, value.executedUpTo, 0);
 }
 
 /** Whoever becomes master has executed every completed transaction; unfinished chunks do not count. */
-function judgeSuccessor(state: ReplicatedState, node: number, executedUpTo: InstanceId): Verdict {
+function judgeSuccessor(
+  state: ReplicatedState,
+  node: number,
+  executedUpTo: InstanceId,
+  leaseIncarnation: number,
+): Verdict {
   const member = state.members.find((each) => each.node === node);
   if (member === undefined) return refuse('PEER_REFUSED', `node ${node} is not a member`);
   const kind = kindOf(member);
   if (kind !== 'voter') return refuse('MEMBER_REFUSED', `node ${node} is a ${kind}: it is never elected`);
   if (electionOf(member) === 'never') return refuse('MEMBER_REFUSED', `node ${node} is never elected, by its rule`);
-  if (executedUpTo < state.lastTransactionIndex) {
+  if (executedUpTo < state.lastTransactionIndex && ruleHolds('successor-executed-all')) {
     const last = state.lastTransactionIndex;
     return refuse(
       'NOT_EXECUTED',
@@ -222,7 +233,7 @@ function judgeSuccessor(state: ReplicatedState, node: number, executedUpTo: Inst
     );
   }
   const epoch = epochOf(state.epoch + 1);
-  return { change: { epoch, master: member.node, open: true, renewal: 0, chunk: null } };
+  return { change: { epoch, master: member.node, open: true, renewal: 0, leaseIncarnation, chunk: null } };
 }
 
 function judgeRenew(state: ReplicatedState, value: Extract<LogValue, { kind: 'renew' }>): Verdict {
@@ -231,12 +242,12 @@ function judgeRenew(state: ReplicatedState, value: Extract<LogValue, { kind: 're
   if (value.renewal !== state.renewal + 1) {
     return refuse('NOT_SUCCESSOR', `renewal ${value.renewal} of epoch ${state.epoch} after renewal ${state.renewal}`);
   }
-  return { change: { renewal: value.renewal } };
+  return { change: { renewal: value.renewal, leaseIncarnation: value.incarnation ?? 0 } };
 }
 
 function judgeFence(state: ReplicatedState, value: Extract<LogValue, { kind: 'fence' }>): Verdict {
   const wrong = requireEpoch(state, value.epoch);
-  if (wrong !== null) return wrong;
+  if (wrong !== null && ruleHolds('fence-names-epoch')) return wrong;
   if (value.release && value.by !== state.master) {
     return refuse('WRONG_EPOCH', `node ${value.by} cannot release the epoch of node ${state.master}`);
   }
@@ -251,7 +262,8 @@ function judgeFence(state: ReplicatedState, value: Extract<LogValue, { kind: 'fe
 
 function requireEpoch(state: ReplicatedState, epoch: Epoch): Refusal | null {
   if (epoch !== state.epoch) return wrongEpoch(state, epoch);
-  return state.open ? null : refuse('WRONG_EPOCH', `epoch ${epoch} is closed`);
+  if (state.open || !ruleHolds('closed-epoch-takes-nothing')) return null;
+  return refuse('WRONG_EPOCH', `epoch ${epoch} is closed`);
 }
 
 function wrongEpoch(state: ReplicatedState, epoch: Epoch): Refusal {
@@ -276,6 +288,7 @@ const StateJson = z.object({
   master: count,
   open: z.boolean(),
   renewal: count,
+  leaseIncarnation: count.default(0),
   appendSeq: count,
   lastTransactionIndex: count.transform(instanceId),
   gtidSet: z.string(),

@@ -14,6 +14,8 @@ export type ReplicatedState = Readonly<{
   open: boolean;
   /** Renewals applied in `epoch`. */
   renewal: number;
+  /** The process that proposed the election or the newest renewal; 0 = unknown, or a transfer. */
+  leaseIncarnation: number;
   /** Accepted appends since the beginning of the log. */
   appendSeq: number;
   /** Where the last completed transaction was accepted: an election must name at least this index. */

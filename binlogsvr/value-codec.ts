@@ -19,8 +19,8 @@ type ValuePlain = Readonly<{
   noop?: object | null;
   baseline?: Readonly<{ node: number; gtidSet: string; members: readonly PlainMember[] }> | null;
   append?: Readonly<{ epoch: number; follows: number; items: readonly ItemPlain[] }> | null;
-  elect?: Readonly<{ node: number; basedOnEpoch: number; executedUpTo: number }> | null;
-  renew?: Readonly<{ epoch: number; renewal: number }> | null;
+  elect?: Readonly<{ node: number; basedOnEpoch: number; executedUpTo: number; incarnation?: number }> | null;
+  renew?: Readonly<{ epoch: number; renewal: number; incarnation?: number }> | null;
   fence?: Readonly<{ epoch: number; basedOnRenewal: number; by: number; release: boolean }> | null;
   transfer?: Readonly<{ epoch: number; to: number; executedUpTo: number }> | null;
   replaceStore?: Readonly<{ node: number; oldStoreId: string; newStoreId: string; configVersion: number }> | null;
@@ -109,15 +109,17 @@ function fromPlain(plain: ValuePlain, length: number): LogValue {
     return { kind: 'append', epoch: epochOf(count(epoch)), follows: count(follows), items: items.map(itemFromPlain) };
   }
   if (plain.renew) {
-    return { kind: 'renew', epoch: epochOf(count(plain.renew.epoch)), renewal: count(plain.renew.renewal) };
+    const { epoch, renewal, incarnation } = plain.renew;
+    return { kind: 'renew', epoch: epochOf(count(epoch)), renewal: count(renewal), ...proposer(incarnation) };
   }
   if (plain.elect) {
-    const { node, basedOnEpoch, executedUpTo } = plain.elect;
+    const { node, basedOnEpoch, executedUpTo, incarnation } = plain.elect;
     return {
       kind: 'elect',
       node: nodeId(node),
       basedOnEpoch: epochOf(count(basedOnEpoch)),
       executedUpTo: instanceId(count(executedUpTo)),
+      ...proposer(incarnation),
     };
   }
   if (plain.fence) {
@@ -196,6 +198,11 @@ function itemFromPlain(item: ItemPlain): AppendItem {
 /** protobufjs hands out Buffers when it reads one and a shared empty array for absent fields. */
 function plainBytes(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** Old logs do not say it. */
+function proposer(incarnation: number | undefined): { incarnation?: number } {
+  return incarnation === undefined || incarnation === 0 ? {} : { incarnation };
 }
 
 /** Counters travel as doubles: garbage may be NaN, negative or a fraction. */

@@ -5,8 +5,9 @@ export type LogValue =
   | Readonly<{ kind: 'noop' }>
   | Readonly<{ kind: 'baseline'; node: NodeId; gtidSet: string; members: readonly Member[] }>
   | AppendValue
-  | Readonly<{ kind: 'elect'; node: NodeId; basedOnEpoch: Epoch; executedUpTo: InstanceId }>
-  | Readonly<{ kind: 'renew'; epoch: Epoch; renewal: number }>
+  | Readonly<{ kind: 'elect'; node: NodeId; basedOnEpoch: Epoch; executedUpTo: InstanceId; incarnation?: number }>
+  /** `incarnation` (absent in old logs): the process that proposed it. The same renewal of another one is another lease. */
+  | Readonly<{ kind: 'renew'; epoch: Epoch; renewal: number; incarnation?: number }>
   | Readonly<{ kind: 'fence'; epoch: Epoch; basedOnRenewal: number; by: NodeId; release: boolean }>
   | Readonly<{ kind: 'transfer'; epoch: Epoch; to: NodeId; executedUpTo: InstanceId }>
   | Readonly<{ kind: 'replaceStore'; node: NodeId; oldStoreId: string; newStoreId: string; configVersion: number }>

@@ -85,7 +85,9 @@ export class Voting {
   isQuorum(storeOf: (node: NodeId) => string | null): boolean {
     const { members } = this.#electorate;
     const present = members.filter(
-      ({ node, storeId }) => storeId === (node === this.#self.node ? this.#self.storeId : storeOf(node)),
+      ({ node, storeId }) =>
+        storeId === (node === this.#self.node ? this.#self.storeId : storeOf(node)) ||
+        (forgetfulMayVote() && storeOf(node) !== null),
     );
     return present.length * 2 > members.length;
   }

@@ -86,7 +86,7 @@ export class Acceptor {
   #refusal(ballot: Ballot, voter: boolean, leaseRuns: boolean): 'ballot' | 'lease' | 'not-voter' | null {
     if (!this.mayVote || !voter) return 'not-voter';
     if (ballot < this.#promised) return 'ballot';
-    return leaseRuns ? 'lease' : null;
+    return leaseRuns && ruleHolds('lease-forbids-strangers') ? 'lease' : null;
   }
 
   /** Phase 2b. */

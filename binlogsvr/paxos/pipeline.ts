@@ -1,4 +1,5 @@
 import type { Ballot, InstanceId, NodeId } from '../../base/brands.ts';
+import { ruleHolds } from '../../base/rules.ts';
 import { type PaxosBounds, RESEND_MS, RESEND_MS_MAX } from './bounds.ts';
 import { bytesOf } from './effects.ts';
 import type { Effects, Entry, ValueBytes } from './types.ts';
@@ -44,7 +45,8 @@ export class Pipeline {
   hasRoom(bytes: number, lane: Lane, changesVoters: boolean): boolean {
     if (this.#changesVoters) return false;
     if (changesVoters) return this.#proposals.size === 0;
-    if (lane === 'lease') return this.#proposals.size - this.#dataCount < this.#bounds.inFlightLease;
+    if (lane === 'lease' && ruleHolds('renewal-never-waits'))
+      return this.#proposals.size - this.#dataCount < this.#bounds.inFlightLease;
     if (this.#dataCount === 0) return true;
     return this.#dataCount < this.#bounds.inFlightInstances && this.#dataBytes + bytes <= this.#bounds.inFlightBytes;
   }

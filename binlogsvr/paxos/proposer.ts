@@ -244,7 +244,8 @@ export class Proposer {
   /** Tells all at once when nothing is left under way, as no next message would carry it (protocol-findings 17). */
   announce(peers: Iterable<NodeId>, always: boolean, effects: Effects): void {
     if (this.#state !== 'filling' && this.#state !== 'leading') return;
-    if (this.#window.chosenUpTo <= this.#announced || (this.#pipeline.size > 0 && !always)) return;
+    const now = always || (this.#pipeline.size === 0 && ruleHolds('announced-at-once'));
+    if (this.#window.chosenUpTo <= this.#announced || !now) return;
     this.#announced = this.#window.chosenUpTo;
     for (const to of peers) effects.sendNow.push({ to, message: this.commitMessage() });
   }
@@ -326,7 +327,7 @@ export class Proposer {
     for (const instance of this.#found.keys()) if (instance > highest) highest = instance;
     this.#fillNext = after(this.#window.chosenUpTo);
     this.#fillUpTo = highest;
-    this.#next = after(highest);
+    this.#next = after(ruleHolds('own-above-found') ? highest : this.#window.chosenUpTo);
     this.#announced = NO_INSTANCE;
     this.#move('filling');
   }

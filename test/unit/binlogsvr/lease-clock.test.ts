@@ -5,8 +5,13 @@ import { LeaseClock, leaseKeyOf } from '../../../binlogsvr/lease-clock.ts';
 import type { LogValue } from '../../../binlogsvr/values.ts';
 
 const TAKEOVER = DEFAULT_LEASE.takeoverMs;
-const key = (epoch: number, renewal: number) => ({ epoch: epochOf(epoch), renewal });
-const state = (epoch: number, renewal: number, open = true) => ({ ...key(epoch, renewal), open, master: nodeId(1) });
+const key = (epoch: number, renewal: number, incarnation = 1) => ({ epoch: epochOf(epoch), renewal, incarnation });
+const state = (epoch: number, renewal: number, open = true, leaseIncarnation = 1) => ({
+  ...key(epoch, renewal),
+  leaseIncarnation,
+  open,
+  master: nodeId(1),
+});
 const now = monoMs;
 
 function clockWith(...seen: [epoch: number, renewal: number, at: number, ageMs?: number][]): LeaseClock {
@@ -48,6 +53,19 @@ describe('how long an election waits', () => {
     expect(clockWith([1, 0, 1000]).takeoverInMs(state(1, 0, false), now(1000))).toBe(0);
   });
 
+  test('the same renewal proposed by two processes: the later one may be chosen, until the log says which', () => {
+    const clock = clockWith([1, 0, 1000]);
+    clock.observe(key(1, 1, 7), now(2000));
+    clock.observe(key(1, 1, 8), now(4000));
+    clock.observe(key(1, 1, 8), now(5000));
+    expect(clock.takeoverInMs(state(1, 0), now(4000))).toBe(TAKEOVER);
+    expect(clock.takeoverInMs(state(1, 1, true, 8), now(4000))).toBe(TAKEOVER);
+    expect(clock.takeoverInMs(state(1, 1, true, 7), now(4000))).toBe(TAKEOVER - 2000);
+    expect(clock.newest()).toMatchObject({ incarnation: 8 });
+    for (let i = 10; i < 30; i += 1) clock.observe(key(1, 1, i), now(4000 + i));
+    expect(clock.takeoverInMs(state(1, 1, true, 7), now(4029))).toBe(TAKEOVER); // forgotten: the longest wait
+  });
+
   test('a higher renewal of an earlier epoch is not newer', () => {
     const clock = clockWith([2, 0, 1000], [1, 50, 3000]);
     expect(clock.newest()).toMatchObject({ epoch: 2, renewal: 0 });
@@ -72,9 +90,10 @@ test('what peers are told: the newest key and its age by this clock', () => {
 });
 
 test.each<[LogValue, ReturnType<typeof key> | null]>([
-  [{ kind: 'elect', node: nodeId(2), basedOnEpoch: epochOf(4), executedUpTo: instanceId(1) }, key(5, 0)],
-  [{ kind: 'transfer', epoch: epochOf(4), to: nodeId(2), executedUpTo: instanceId(1) }, key(5, 0)],
-  [{ kind: 'renew', epoch: epochOf(4), renewal: 3 }, key(4, 3)],
+  [{ kind: 'elect', node: nodeId(2), basedOnEpoch: epochOf(4), executedUpTo: instanceId(1) }, key(5, 0, 0)],
+  [{ kind: 'transfer', epoch: epochOf(4), to: nodeId(2), executedUpTo: instanceId(1) }, key(5, 0, 0)],
+  [{ kind: 'renew', epoch: epochOf(4), renewal: 3 }, key(4, 3, 0)],
+  [{ kind: 'renew', epoch: epochOf(4), renewal: 3, incarnation: 17 }, key(4, 3, 17)],
   [{ kind: 'fence', epoch: epochOf(4), basedOnRenewal: 3, by: nodeId(2), release: true }, null],
   [{ kind: 'append', epoch: epochOf(4), follows: 3, items: [] }, null],
   [{ kind: 'noop' }, null],

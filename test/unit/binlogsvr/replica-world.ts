@@ -14,7 +14,8 @@ import type {
 } from '../../../binlogsvr/peer-transport.ts';
 import { Replica } from '../../../binlogsvr/replica.ts';
 import type { Applied } from '../../../binlogsvr/state-types.ts';
-import type { AppendValue } from '../../../binlogsvr/values.ts';
+import { decodeValue } from '../../../binlogsvr/value-codec.ts';
+import type { AppendValue, LogValue } from '../../../binlogsvr/values.ts';
 
 const STEP_MS = 5;
 
@@ -50,13 +51,62 @@ class VirtualClock implements Clock {
   }
 }
 
-type Packet = Readonly<{ from: NodeId; to: NodeId; storeId: string; incarnation: number; message: PeerMessage }>;
+export type Packet = Readonly<{ from: NodeId; to: NodeId; storeId: string; incarnation: number; message: PeerMessage }>;
+
+/** Which packets a script means: all that is given must hold. */
+export type Match = Readonly<{
+  from?: number;
+  to?: number;
+  kind?: PeerMessage['kind'];
+  /** An accept or a learned with a value of this kind among its entries. */
+  carrying?: LogValue['kind'];
+}>;
+
+function matches({ from, to, kind, carrying }: Match, packet: Packet): boolean {
+  if (from !== undefined && packet.from !== from) return false;
+  if (to !== undefined && packet.to !== to) return false;
+  const { message } = packet;
+  if (kind !== undefined && message.kind !== kind) return false;
+  return carrying === undefined || carries(message, carrying);
+}
+
+/** A value of this kind is among the message's entries. */
+export function carries(message: PeerMessage, kind: LogValue['kind']): boolean {
+  if (message.kind !== 'accept' && message.kind !== 'learned') return false;
+  return message.entries.some((entry) => decodeValue(entry.value).kind === kind);
+}
+
+/** Packets that meet the match wait here, until they are delivered, all at once and in order, or dropped. */
+export class Held {
+  packets: Packet[] = [];
+  readonly match: Match;
+  readonly #end: (held: Held) => void;
+
+  constructor(match: Match, end: (held: Held) => void) {
+    this.match = match;
+    this.#end = end;
+  }
+
+  /** Stops holding; what was held arrives at the next step, even if its sender has died since. */
+  release(): void {
+    this.#end(this);
+  }
+
+  /** Stops holding; what was held never arrives. */
+  drop(): void {
+    this.packets = [];
+    this.#end(this);
+  }
+}
 
 /** All messages of a cluster in one queue, delivered a step later in order. */
 class Network {
   readonly handlers = new Map<NodeId, PeerHandler>();
   readonly nodes: readonly NodeId[];
   readonly #cut = new Set<string>();
+  readonly #frozen = new Set<NodeId>();
+  #holds: Held[] = [];
+  #late: Packet[] = [];
   #queue: Packet[] = [];
   readonly refused: string[] = [];
 
@@ -105,7 +155,8 @@ class Network {
     for (const handler of this.handlers.values()) handler.onPeerDown(node);
   }
 
-  cut(a: NodeId, b: NodeId): void {
+  cut(left: number, right: number): void {
+    const [a, b] = [nodeId(left), nodeId(right)];
     this.#cut.add(`${a}-${b}`);
     this.handlers.get(a)?.onPeerDown(b);
     this.handlers.get(b)?.onPeerDown(a);
@@ -117,9 +168,34 @@ class Network {
     for (const [a, b] of pairs) if (this.linked(a, b)) this.#connect(a, b);
   }
 
+  /** From now on packets that match wait; a link that is only slow. */
+  hold(match: Match): Held {
+    const held = new Held(match, (ended) => {
+      this.#holds = this.#holds.filter((each) => each !== ended);
+      this.#late.push(...ended.packets);
+    });
+    this.#holds.push(held);
+    return held;
+  }
+
+  /** Frozen processes hear nothing until they go on; then everything. */
+  freeze(node: NodeId, frozen: boolean): void {
+    if (frozen) this.#frozen.add(node);
+    else this.#frozen.delete(node);
+  }
+
   deliver(): boolean {
-    const packets = this.#queue;
-    this.#queue = [];
+    const packets: Packet[] = [];
+    const later: Packet[] = [];
+    for (const packet of this.#queue) {
+      const held = this.#holds.find(({ match }) => matches(match, packet));
+      if (held !== undefined) held.packets.push(packet);
+      else (this.#frozen.has(packet.to) ? later : packets).push(packet);
+    }
+    this.#queue = later;
+    for (const { from, to, storeId, message } of this.#late.splice(0)) {
+      this.handlers.get(to)?.onMessage(from, storeId, structuredClone(message));
+    }
     for (const { from, to, storeId, incarnation, message } of packets) {
       if (!this.linked(from, to) || this.handlers.get(from)?.hello().incarnation !== incarnation) continue;
       this.handlers.get(to)?.onMessage(from, storeId, structuredClone(message));
@@ -134,6 +210,7 @@ class Network {
     for (const reason of [left.admit(hellos[1]), right.admit(hellos[0])]) {
       if (reason !== null) {
         this.refused.push(reason);
+        this.#cut.add(`${a}-${b}`);
         return;
       }
     }
@@ -145,6 +222,54 @@ class Network {
   }
 }
 
+/** What one process sees of the time: while it is frozen its timers wait, though the time goes on. */
+class NodeClock implements Clock {
+  readonly #clock: VirtualClock;
+  #wallJump = 0;
+  #frozen = false;
+  #due: (() => void)[] = [];
+
+  constructor(clock: VirtualClock) {
+    this.#clock = clock;
+  }
+
+  now(): MonoMs {
+    return this.#clock.now();
+  }
+
+  wall(): number {
+    return this.#clock.wall() + this.#wallJump;
+  }
+
+  after(ms: number, fire: () => void): () => void {
+    let cancelled = false;
+    const cancel = this.#clock.after(ms, () => {
+      if (this.#frozen) this.#due.push(() => cancelled || fire());
+      else fire();
+    });
+    return () => {
+      cancelled = true;
+      cancel();
+    };
+  }
+
+  soon(fire: () => void): void {
+    this.#clock.soon(() => {
+      if (this.#frozen) this.#due.push(fire);
+      else fire();
+    });
+  }
+
+  jumpWall(ms: number): void {
+    this.#wallJump += ms;
+  }
+
+  freeze(frozen: boolean): void {
+    this.#frozen = frozen;
+    if (!frozen) for (const fire of this.#due.splice(0)) fire();
+  }
+}
+
 /** A cluster of replicas on in-memory disks, network and clock. */
 export class World {
   readonly clock = new VirtualClock();
@@ -152,7 +277,9 @@ export class World {
   readonly network: Network;
   readonly disks = new Map<NodeId, MemoryDisk>();
   readonly replicas = new Map<NodeId, Replica>();
+  readonly clocks = new Map<NodeId, NodeClock>();
   readonly fatal: unknown[] = [];
+  readonly #stalled = new Map<NodeId, (() => void)[]>();
   readonly #prng: Prng;
   readonly #stores = new Map<NodeId, MemoryLogStore>();
   #storeCount = 0;
@@ -186,12 +313,15 @@ export class World {
     const disk = this.disks.get(node) ?? new MemoryDisk();
     this.disks.set(node, disk);
     this.#storeCount += 1;
+    const clock = new NodeClock(this.clock);
+    this.clocks.set(node, clock);
     const { store, report } = await MemoryLogStore.open({
       disk,
       cluster: 'test',
       node,
       storeId: `store-${this.#storeCount}`,
-      clockWall: () => this.clock.wall(),
+      clockWall: () => clock.wall(),
+      sync: () => this.#sync(node),
     });
     this.#stores.set(node, store);
     const replica = await Replica.open({
@@ -200,7 +330,7 @@ export class World {
       store,
       report,
       transport: this.network.transport(node),
-      clock: this.clock,
+      clock,
       random: this.#prng,
       log: silentLogger,
       lease: DEFAULT_LEASE,
@@ -216,8 +346,31 @@ export class World {
     const replica = this.at(node);
     this.network.leave(node);
     this.disks.get(node)?.holder?.crash();
+    this.resumeDisk(n);
     this.replicas.delete(node);
     void replica.close().catch(() => {});
+  }
+
+  /** From now on nothing that node writes becomes durable: a kill before resumeDisk() is a crash before the fsync. */
+  stallDisk(n: number): void {
+    if (!this.#stalled.has(nodeId(n))) this.#stalled.set(nodeId(n), []);
+  }
+
+  resumeDisk(n: number): void {
+    const waiting = this.#stalled.get(nodeId(n)) ?? [];
+    this.#stalled.delete(nodeId(n));
+    for (const go of waiting) go();
+  }
+
+  /** SIGSTOP: it neither hears nor acts, while the time goes on. */
+  freeze(n: number): void {
+    this.clocks.get(nodeId(n))?.freeze(true);
+    this.network.freeze(nodeId(n), true);
+  }
+
+  thaw(n: number): void {
+    this.network.freeze(nodeId(n), false);
+    this.clocks.get(nodeId(n))?.freeze(false);
   }
 
   async shutDown(n: number): Promise<void> {
@@ -285,6 +438,11 @@ export class World {
 
   allApplied(index: InstanceId | number): boolean {
     return [...this.replicas.values()].every((replica) => replica.state.appliedIndex >= index);
+  }
+
+  #sync(node: NodeId): Promise<void> {
+    const waiting = this.#stalled.get(node);
+    return waiting === undefined ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve));
   }
 
   async #settle(): Promise<void> {

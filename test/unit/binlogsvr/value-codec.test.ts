@@ -33,6 +33,8 @@ const values: readonly LogValue[] = [
   { kind: 'elect', node: nodeId(2), basedOnEpoch: epochOf(0), executedUpTo: instanceId(0) },
   { kind: 'elect', node: nodeId(2), basedOnEpoch: epochOf(6), executedUpTo: instanceId(big) },
   { kind: 'renew', epoch: epochOf(3), renewal: 4 },
+  { kind: 'renew', epoch: epochOf(3), renewal: 4, incarnation: 2 ** 31 },
+  { kind: 'elect', node: nodeId(2), basedOnEpoch: epochOf(6), executedUpTo: instanceId(5), incarnation: 1 },
   { kind: 'fence', epoch: epochOf(3), basedOnRenewal: 0, by: nodeId(1), release: false },
   { kind: 'fence', epoch: epochOf(3), basedOnRenewal: 9, by: nodeId(3), release: true },
   { kind: 'transfer', epoch: epochOf(3), to: nodeId(2), executedUpTo: instanceId(12) },

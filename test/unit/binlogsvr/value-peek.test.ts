@@ -9,15 +9,15 @@ test('lease values are recognised, bulk and others are not', () => {
   const values: [LogValue, unknown][] = [
     [
       { kind: 'elect', node: nodeId(1), basedOnEpoch: epochOf(4), executedUpTo: instanceId(3) },
-      { epoch: 5, renewal: 0 },
+      { epoch: 5, renewal: 0, incarnation: 0 },
     ],
     [
-      { kind: 'renew', epoch: epochOf(4), renewal: 9 },
-      { epoch: 4, renewal: 9 },
+      { kind: 'renew', epoch: epochOf(4), renewal: 9, incarnation: 2 ** 31 },
+      { epoch: 4, renewal: 9, incarnation: 2 ** 31 },
     ],
     [
       { kind: 'transfer', epoch: epochOf(4), to: nodeId(2), executedUpTo: instanceId(3) },
-      { epoch: 5, renewal: 0 },
+      { epoch: 5, renewal: 0, incarnation: 0 },
     ],
     [{ kind: 'noop' }, null],
     [{ kind: 'fence', epoch: epochOf(4), basedOnRenewal: 1, by: nodeId(1), release: true }, null],
