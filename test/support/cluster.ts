@@ -176,12 +176,20 @@ export class TestCluster implements AsyncDisposable {
 
   /** Everything of a node at once, as a power cut does. */
   async killNode(id: number): Promise<void> {
-    const { pids } = await this.node(id);
+    const pids = await this.#pids(id);
     for (const pid of [pids.supervisor, pids.mysqld, pids.binlogsvr, pids.agent, pids.sync, ...pids.proxy]) kill(pid);
   }
 
   async killMysqld(id: number): Promise<void> {
-    kill((await this.node(id)).pids.mysqld);
+    kill((await this.#pids(id)).mysqld);
+  }
+
+  /** Asked again until the node says them: on a busy machine one status may not reach it, and nothing would be killed. */
+  #pids(id: number): Promise<NodeStatus['pids']> {
+    return eventually(`the pids of node ${id}`, 20_000, async () => {
+      const { pids } = await this.node(id);
+      return pids.supervisor !== null && pids.mysqld !== null && pids;
+    });
   }
 
   /** Every process of the cluster at once, its manager included. */

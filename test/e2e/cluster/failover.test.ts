@@ -36,8 +36,9 @@ describe('killing the master under a 4-thread insert load', () => {
       const killedAt = Date.now();
       await (kind === 'mysqld' ? cluster.killMysqld(victim) : cluster.killNode(victim));
       await eventually('a new epoch', 20_000, async () => {
-        const status = await cluster.status();
-        return status.epoch > before.epoch && status.master !== null;
+        const { epoch, master, nodes } = await cluster.status();
+        if (epoch > before.epoch && master !== null) return true;
+        throw new Error(`epoch ${epoch}: ${nodes.map((n) => `${n.id} ${n.state} ${n.reason}`).join('; ')}`);
       });
       // The first row acknowledged after the longest silence since the kill.
       await writers.firstAckAfter(Date.now(), 20_000);
