@@ -20,8 +20,9 @@ afterEach(() => arena[Symbol.asyncDispose]());
 const start = (binlogsvrKind = 'plain') => arena.run('supervisor.ts', nodeDir, arena.events, keepFile, binlogsvrKind);
 
 /** Once all is up: the pids the supervisor has written. */
-async function allUp(): Promise<NodePids> {
-  await until(() => arena.of('mysqld', 'started').length > 0 && arena.of('proxy', 'started').length > 1);
+async function allUp(binlogsvrKind = 'plain'): Promise<NodePids> {
+  const started = (kind: string): number => arena.of(kind, 'started').length;
+  await until(() => started('mysqld') > 0 && started('proxy') > 1 && started(binlogsvrKind) > 0);
   return until(() => {
     const pids = readLivePids(nodeDir);
     return allPids(pids).length === 6 && pids;
@@ -132,7 +133,7 @@ describe('supervisor', () => {
 
   it('kills what ignores SIGTERM, at once when told twice', async () => {
     const supervisor = start('stubborn');
-    const ids = identified(await allUp());
+    const ids = identified(await allUp('stubborn'));
     supervisor.kill('SIGTERM');
     await until(() => arena.of('stubborn', 'ignored').length > 0);
     // The first second's signals count as one request; binlogsvr has five.
