@@ -1,4 +1,5 @@
 import { unreachable } from '../base/invariant.ts';
+import { ruleHolds } from '../base/rules.ts';
 import type { LeaseTimes } from '../base/topology.ts';
 import type { AgentRole, View } from '../proto/binlogsvr-types.ts';
 import type { Channel, Probe } from './mysqld-admin.ts';
@@ -161,7 +162,7 @@ function decideReplica(o: Observation): Action {
   // An epoch of its own that this mysqld was not elected with (the agent or mysqld died since, or the election was
   // chosen late) is given up at once: nobody else may stand before its lease is over (protocol-findings 29).
   if (ownsOpenEpoch(o)) {
-    if (o.stoodUpon !== view.epoch - 1) {
+    if (o.stoodUpon !== view.epoch - 1 && ruleHolds('only-who-stood-promotes')) {
       return { do: 'release', epoch: view.epoch, reason: `this mysqld did not stand for epoch ${view.epoch}` };
     }
     if (o.suspended) return { do: 'release', epoch: view.epoch, reason: 'the machine was suspended' };
@@ -213,7 +214,7 @@ function troubleOfReplica(o: Observation): Action | null {
 
 function decideBaseline(o: Observation, probe: Probe, view: View): Action {
   if (!view.voting) return wait(`the log is empty; ${view.votingReason}`);
-  if (probe.gtidExecuted !== '') {
+  if (probe.gtidExecuted !== '' && ruleHolds('founder-is-empty')) {
     return wait('the log is empty but this mysqld holds transactions: only an empty one can found a cluster');
   }
   const turn = o.index * BASELINE_STAGGER_MS;

@@ -1,5 +1,6 @@
 import { delay } from '../base/async.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
+import { ruleHolds } from '../base/rules.ts';
 import { ensureRootAccount } from './accounts.ts';
 import { type AgentContext, Doubt } from './context.ts';
 import { syncAttached } from './decide.ts';
@@ -51,7 +52,7 @@ export async function promote(
     timeline.mark('detached');
     const probe = await probeOf(context);
     const { relation, extra } = relate(probe.gtidExecuted, gtidSet);
-    if (relation !== 'equal') {
+    if (relation !== 'equal' && ruleHolds('promote-needs-all-executed')) {
       throw new GivenUp(`mysqld has not executed what the log holds (${relation}${extra === '' ? '' : `: ${extra}`})`);
     }
     if (probe.semiSync.waiting > 0) throw new Doubt('commits wait on a mysqld that is not open yet');

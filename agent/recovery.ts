@@ -1,5 +1,6 @@
 import { delay, withDeadline } from '../base/async.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
+import { ruleHolds } from '../base/rules.ts';
 import type { TailTransaction, View } from '../proto/binlogsvr-types.ts';
 import { type AgentContext, Doubt, NotYet, Unfit } from './context.ts';
 import { killAndReap } from './kill-and-reap.ts';
@@ -33,6 +34,7 @@ export async function recover(context: AgentContext, reason: string, suspects: b
   watch.condemn();
   context.become('recovering', reason);
   void context.expose({ servingWrites: false, attachEpoch: 0 });
+  if (!ruleHolds('release-after-reap')) await releaseOwnEpoch(context);
   await killAndReap({ processes: server.processes, clock, log });
   watch.end();
   admin.reset();
@@ -97,7 +99,7 @@ async function cutTail(context: AgentContext): Promise<void> {
     }
   };
   let tail = await find();
-  if (!tail.held && tail.transactions > 0) {
+  if (!tail.held && tail.transactions > 0 && ruleHolds('cut-behind-fence')) {
     // The store here may only be behind. What a majority does not know after this, and with our epoch closed, it will
     // never take.
     await settleLog(context, tail);
@@ -175,7 +177,7 @@ export async function settle(context: AgentContext, reason: string): Promise<voi
     throw new NotYet(`compares mysqld with the store: ${reasonOf(error)}`);
   });
   let { relation, extra } = relate(probe.gtidExecuted, view.gtidSet);
-  if (relation === 'extra') {
+  if (relation === 'extra' && ruleHolds('extra-behind-barrier')) {
     // A node in doubt does not serve.
     context.become('recovering', reason);
     context.say(`mysqld has executed ${extra}, which this store does not know yet; asks a majority`);
@@ -187,8 +189,8 @@ export async function settle(context: AgentContext, reason: string): Promise<voi
       );
     }
     ({ relation, extra } = relate(probe.gtidExecuted, view.gtidSet));
-    if (relation === 'extra') throw new Unfit(`mysqld has executed transactions that are not in the log: ${extra}`);
   }
+  if (relation === 'extra') throw new Unfit(`mysqld has executed transactions that are not in the log: ${extra}`);
   await attach(context);
   context.become('replica', 'replicates from the local store');
   log.info('attached as replica', { gtidExecuted: probe.gtidExecuted, reason });

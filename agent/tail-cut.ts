@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { ruleHolds } from '../base/rules.ts';
 import type { BinlogIndex } from './binlog-index.ts';
 import type { Tail } from './tail-scan.ts';
 
@@ -48,7 +49,7 @@ export function planCut(
     keep,
     length: wholeFile ? null : tail.offset,
     drop,
-    serverUuid: removes ? identity.serverUuid : null,
+    serverUuid: removes && ruleHolds('numbers-are-never-reused') ? identity.serverUuid : null,
     aside: removes ? join(cutDir, `${stamp}.bin`) : null,
     transactions: tail.transactions,
     firstGtid: tail.firstGtid,

@@ -36,6 +36,15 @@ export const RULES = {
   'lease-age-is-told': 'promises and catch-up say how old a renewal is, so that a newcomer does not wait for it again',
   // Agent and MySQL.
   'stand-needs-all-executed': 'a node stands only with all the log holds executed by its MySQL',
+  'promote-needs-all-executed': 'whoever was elected opens for writes only with exactly what the log holds executed',
+  'only-who-stood-promotes': 'an election that this mysqld did not stand for, or that was chosen late, is given back',
+  'founder-is-empty': 'the first value of a log is proposed only by a node whose MySQL holds nothing',
+  'extra-behind-barrier': 'what MySQL has executed is called extra only by a store that knows all that was chosen',
+  'release-after-reap': 'a lease is given back only once mysqld is dead and reaped',
+  'cut-waits-for-the-lock': 'nothing is cut while any process holds the lock of the data directory',
+  'cut-behind-fence': 'a tail is cut only behind a barrier, with every epoch of its own closed',
+  'numbers-are-never-reused': 'a server that lost transactions to a cut gets a new name, and so new GTIDs',
+  'number-is-not-content': 'a transaction is held by the log only if its checksum is that of the log as well',
   'cut-no-less': 'the cut of a binlog leaves no transaction the log does not hold',
   'cut-no-more': 'the cut of a binlog takes no transaction the log holds',
 } as const satisfies Readonly<Record<string, string>>;
