@@ -8,6 +8,7 @@ import { AppliedLog, type LogEntry } from './applied-log.ts';
 import { Barriers } from './barriers.ts';
 import { Campaigner } from './campaigner.ts';
 import { Conditions } from './conditions.ts';
+import { newestState } from './config-state.ts';
 import { Leases } from './leases.ts';
 import { LogServer } from './log-server.ts';
 import type { LogSource } from './log-source.ts';
@@ -18,7 +19,7 @@ import { PeerBook } from './peer-book.ts';
 import { PeerFloors } from './peer-floors.ts';
 import type { PeerHandler, PeerHello, PeerMessage, PeerTransport } from './peer-transport.ts';
 import { type Lane, Proposals } from './proposals.ts';
-import { apply, initialState, stateFromJson } from './state-machine.ts';
+import { apply } from './state-machine.ts';
 import { StateSaver } from './state-saver.ts';
 import type { Applied, ReplicatedState } from './state-types.ts';
 import type { LogStore, OpenReport } from './store-port.ts';
@@ -167,7 +168,7 @@ export class Replica implements LogSource, PeerHandler {
   /** Ready at once: it waits for no peer. Until a majority is met it only answers. */
   static async open(options: ReplicaOptions): Promise<Replica> {
     const { store, report, log, nodes } = options;
-    const state = report.applied === null ? initialState() : stateFromJson(report.applied.json);
+    const state = await newestState(store, report);
     const self = { node: options.self, storeId: report.identity.storeId };
     const voting = await Voting.load({ store, log, self, nodes }, state);
     const replica = new Replica(options, voting, await PeerFloors.load(store), state);

@@ -1,6 +1,7 @@
 import type { NodeId } from '../base/brands.ts';
 import type { Logger } from '../base/ports.ts';
 import { ruleHolds } from '../base/rules.ts';
+import { saveConfigState } from './config-state.ts';
 import {
   decideFounding,
   type Electorate,
@@ -42,6 +43,9 @@ export class Voting {
   #electorate: Electorate;
   #port: VotingPort | null = null;
   #writing = false;
+  /** States being written down, and the end of the last. */
+  #saves = 0;
+  #saved: Promise<void> = Promise.resolve();
   readonly #forgot: boolean;
 
   private constructor(
@@ -108,9 +112,32 @@ export class Voting {
     this.#found();
   }
 
-  /** After every value that might change the members, accepted or not: the core waits for the answer. */
-  applied(state: ReplicatedState, must: boolean): void {
-    if (this.#refresh(state) || must) this.#port?.voters(this.nodes, this.#electorate.mayVote);
+  /**
+   * After every value that might change the members, accepted or not: the core waits for the answer. `votersToo`: it might
+   * change the voters; then the state is on disk before it counts (config-state.ts). In the order of the log.
+   */
+  applied(state: ReplicatedState, votersToo: boolean): void {
+    if (!votersToo && this.#saves === 0) {
+      this.#count(state, false);
+      return;
+    }
+    const port = this.#port;
+    this.#saves += 1;
+    this.#saved = this.#saved
+      .then(() => (votersToo ? saveConfigState(this.#store, state) : undefined))
+      .then(
+        () => {
+          this.#saves -= 1;
+          if (port?.stopped() === false) this.#count(state, votersToo);
+        },
+        (error: unknown) => port?.failed(error),
+      );
+  }
+
+  #count(state: ReplicatedState, must: boolean): void {
+    if (!this.#refresh(state) && !must) return;
+    this.#port?.voters(this.nodes, this.#electorate.mayVote);
+    this.#port?.changed();
   }
 
   /** True if who counts changed. */
@@ -136,7 +163,7 @@ export class Voting {
     });
     if (reason !== this.#reason) {
       this.#reason = reason;
-      this.applied(port.state(), false);
+      this.#count(port.state(), false);
       port.changed();
     }
     if (next === null) return;
@@ -146,7 +173,7 @@ export class Voting {
       this.#founding = next;
       this.#log.info(`founding ${next.kind}`, { members: this.founders });
       if (port.stopped()) return;
-      this.applied(port.state(), false);
+      this.#count(port.state(), false);
       port.announce();
       port.changed();
       this.#found();

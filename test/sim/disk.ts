@@ -76,15 +76,21 @@ export class SimDisk {
     return true;
   }
 
-  /** A chosen value no longer reads well, to be noticed when it is read; `spared`: another copy must remain. */
-  damageValue(spared: (instance: InstanceId) => boolean): boolean {
-    const settled = this.memory.saved?.appliedIndex ?? 0;
-    if (settled < 1) return false;
-    const instance = (1 + this.#random.below(settled)) as InstanceId;
-    if (spared(instance)) return false;
+  /** A chosen value no longer reads well, to be noticed when it is read. */
+  damageValue(upTo: number): boolean {
+    const settled = Math.min(upTo, this.memory.saved?.appliedIndex ?? 0);
+    const retained = (this.memory.base?.appliedIndex ?? 0) + 1;
+    if (settled < retained) return false;
+    const instance = (retained + this.#random.below(settled - retained + 1)) as InstanceId;
     this.memory.repaired.delete(instance);
     this.memory.damaged.add(instance);
     return true;
+  }
+
+  /** A value is bad here, whether that was noticed or not. */
+  get damaged(): boolean {
+    const { damaged, repaired } = this.memory;
+    return [...damaged].some((instance) => !repaired.has(instance));
   }
 
   #openMemory(process: SimProcess): Promise<{ store: MemoryLogStore; report: OpenReport }> {

@@ -199,9 +199,7 @@ export class Faults {
         return node.peers !== null;
       }
       case 'damaged value':
-        return node.disk.damageValue((instance) =>
-          this.#nodes.some((each) => each !== node && each.disk.memory.damaged.has(instance)),
-        );
+        return this.#damageValue(node);
       case 'damaged acceptor':
         return this.#forget(node);
     }
@@ -214,7 +212,8 @@ export class Faults {
 
   #cutPower(node: SimNode): boolean {
     if (!node.powered) return false;
-    node.cutPower();
+    // A bad value can only be repaired from a node that knows it to be chosen.
+    node.cutPower(!this.#nodes.some(({ disk }) => disk.damaged) && this.#random.chance(1, 2));
     this.#kernel.at(50 + this.#random.below(this.#plan.longMs), () => node.power());
     return true;
   }
@@ -241,13 +240,29 @@ export class Faults {
     return fresh.length > 0;
   }
 
+  /**
+   * What the cluster promises to survive: bad values on one node that another knows to be chosen, or one store that forgot. The
+   * node that has either now, or null.
+   */
+  #hurt(): SimNode | null {
+    const bad = this.#nodes.find(({ disk }) => disk.damaged);
+    if (bad !== undefined) return bad;
+    const forgetful = this.#forgetful;
+    if (forgetful?.server?.services.replica.mayVote === true) this.#forgetful = null;
+    return this.#forgetful;
+  }
+
+  #damageValue(node: SimNode): boolean {
+    const hurt = this.#hurt();
+    if (hurt !== null && (hurt !== node || this.#forgetful === node)) return false;
+    const others = this.#nodes.filter((each) => each !== node);
+    return node.disk.damageValue(Math.max(...others.map(({ disk }) => disk.memory.saved?.appliedIndex ?? 0)));
+  }
+
   /** The process has to die for it: a store looks at its records when it is opened. */
   #forget(node: SimNode): boolean {
-    const others = this.#nodes.filter((each) => each !== node);
-    const bound = this.#forgetful === null || this.#forgetful.server?.services.replica.mayVote === true;
-    const founded = others.every((each) => (each.disk.memory.saved?.appliedIndex ?? 0) > 0);
-    if (!bound || !founded || this.#forgetful === node) return false;
-    if (!node.disk.damageAcceptor()) return false;
+    const founded = this.#nodes.every(({ disk }) => (disk.memory.saved?.appliedIndex ?? 0) > 0);
+    if (!founded || this.#hurt() !== null || !node.disk.damageAcceptor()) return false;
     this.#forgetful = node;
     node.processes.get('binlogsvr')?.kill('its disk is damaged');
     return true;

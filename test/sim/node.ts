@@ -106,13 +106,13 @@ export class SimNode {
     return process;
   }
 
-  /** All processes die at once, what was not synced is lost, nobody is told. */
-  cutPower(): void {
+  /** All processes die at once, what was not synced is lost unless it happens to be on disk, nobody is told. */
+  cutPower(unsyncedLost: boolean): void {
     if (!this.#powered) return;
     this.#powered = false;
     this.#peers?.died(true);
     for (const process of [...this.#processes.values()]) process.kill('power cut');
-    this.disk.powerCut();
+    if (unsyncedLost) this.disk.powerCut();
   }
 
   freeze(ms: number): void {
@@ -146,7 +146,6 @@ export class SimNode {
     const { store, report } = await this.disk.open(process);
     const peers = new SimPeers(network, process, this.id, nodes);
     this.#peers = peers;
-    log.starts(life, report.applied?.appliedIndex ?? 0);
     const services = await NodeServices.open(
       {
         self: this.id,
@@ -162,6 +161,7 @@ export class SimNode {
       },
       { pid: this.#life, version: 'sim' },
     );
+    log.starts(life, services.replica.state.appliedIndex);
     services.replica.onApplied((applied, state) => {
       if (!process.alive) return;
       kernel.trace(process.name, () => {
