@@ -35,6 +35,8 @@ export class DumpSession {
   readonly #pending: Pending[] = [];
   #pendingBytes = 0;
   #file = '';
+  /** End of the last event in `#file`. */
+  #position = 0;
   #inFlight: Batch | null = null;
   #acked: BinlogPosition | null = null;
   #skipFile: string | null;
@@ -68,8 +70,14 @@ export class DumpSession {
     if (header.type === EVENT_TYPE.HEARTBEAT || header.type === EVENT_TYPE.HEARTBEAT_V2) {
       return this.#heartbeat(parseHeartbeat(event));
     }
-    if (header.type === EVENT_TYPE.ROTATE) this.#file = parseRotate(event).file;
-    const end: BinlogPosition = { file: this.#file, position: header.logPos };
+    if (header.type === EVENT_TYPE.ROTATE) {
+      const { file, position } = parseRotate(event);
+      this.#file = file;
+      this.#position = position;
+    } else if (header.logPos !== 0) {
+      this.#position = unwrapped(this.#position, header.logPos);
+    }
+    const end: BinlogPosition = { file: this.#file, position: this.#position };
     for (const item of items) this.#enqueue(item, end);
     return null;
   }
@@ -134,4 +142,13 @@ export class DumpSession {
     this.#pending.push({ item, bytes, end: item.kind === 'part' && item.last ? end : null });
     this.#pendingBytes += bytes;
   }
+}
+
+/**
+ * An event's header has 32 bits for its end, mysqld's acks compare 64: in a file that one huge transaction took beyond
+ * 4 GiB a wrapped end would ack nothing. Events are smaller than that, so `before` tells which of the ends it is.
+ */
+function unwrapped(before: number, logPos: number): number {
+  const range = 2 ** 32;
+  return before + ((((logPos - before) % range) + range) % range);
 }
