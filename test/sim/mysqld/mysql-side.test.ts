@@ -150,7 +150,7 @@ describe('production agent and sync over a scripted mysqld', () => {
       'the power fails',
       false,
       ({ node, side }) => {
-        node.cutPower();
+        node.cutPower(true);
         side.powerCut();
         node.power();
       },
