@@ -1,6 +1,7 @@
 import { INTERNAL_ACCOUNTS } from '../base/accounts.ts';
 import { delay } from '../base/async.ts';
 import { reasonOf } from '../base/errors.ts';
+import { ruleHolds } from '../base/rules.ts';
 import { type AgentContext, Doubt } from './context.ts';
 import type { Probe } from './mysqld-admin.ts';
 import { relate } from './mysqld-watch.ts';
@@ -27,7 +28,7 @@ export async function demote(context: AgentContext, epoch: number, release: bool
   log.warn('demoting', { epoch, release, reason });
   // An epoch that is over takes no appends any more; one that is being released still has to take what waits.
   await within(context, SESSIONS_MS_MAX, context.expose({ servingWrites: false, attachEpoch: release ? epoch : 0 }));
-  await quiesce(context, release ? DRAIN_MS_MAX : 0);
+  if (ruleHolds('release-after-closing')) await quiesce(context, release ? DRAIN_MS_MAX : 0);
   if (release) await releaseEpoch(context, epoch);
   void context.expose({ attachEpoch: 0 });
   await server.forgetOpened();

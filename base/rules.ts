@@ -21,6 +21,7 @@ export const RULES = {
   // Who is an acceptor.
   'forgetful-store-does-not-vote': 'a store that is not the acceptor bound for its node learns but does not vote',
   'store-that-went-back-is-refused': 'a store that has less on disk than it once confirmed is not talked to',
+  'change-names-configuration': 'of two changes of one configuration of the members one is refused',
   // The apply rule.
   'append-needs-epoch': 'an append counts only in the open epoch it was made under',
   'elect-needs-closed-epoch': 'an election follows the current epoch, and only once that is closed',
@@ -31,6 +32,8 @@ export const RULES = {
   // The lease.
   'lease-names-proposer': 'two processes that propose the same renewal propose two leases, each with its own clock',
   'lease-from-proposal': 'the holder counts its lease from before it proposed, and only what it proposed itself',
+  'only-the-holder-states-its-lease':
+    'reads rest on what the holder says of its own lease, never on what others learned',
   'first-sighting-counts': 'a lease value seen again makes nobody wait anew',
   'takeover-from-accepting': 'a takeover waits from the first accepting of a renewal, not only from learning it',
   'lease-age-is-told': 'promises and catch-up say how old a renewal is, so that a newcomer does not wait for it again',
@@ -40,6 +43,7 @@ export const RULES = {
   'only-who-stood-promotes': 'an election that this mysqld did not stand for, or that was chosen late, is given back',
   'founder-is-empty': 'the first value of a log is proposed only by a node whose MySQL holds nothing',
   'extra-behind-barrier': 'what MySQL has executed is called extra only by a store that knows all that was chosen',
+  'release-after-closing': 'the epoch of a live mysqld is given back only with every session on it closed',
   'release-after-reap': 'a lease is given back only once mysqld is dead and reaped',
   'cut-waits-for-the-lock': 'nothing is cut while any process holds the lock of the data directory',
   'cut-behind-fence': 'a tail is cut only behind a barrier, with every epoch of its own closed',

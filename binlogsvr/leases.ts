@@ -87,6 +87,7 @@ export class Leases {
 
   /** What this node may say of its own lease; 0 unless it holds it. */
   remainingMs(state: ReplicatedState): number {
+    if (!ruleHolds('only-the-holder-states-its-lease')) return this.takeoverInMs(state);
     if (!state.open || state.master !== this.#self) return 0;
     return this.#holder.remainingMs({ now: this.#clock.now(), wall: this.#clock.wall() });
   }

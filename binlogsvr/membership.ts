@@ -1,4 +1,5 @@
 import { NODE_ID_MAX, type NodeId } from '../base/brands.ts';
+import { ruleHolds } from '../base/rules.ts';
 import { type Accepted, type Refusal, type ReplicatedState, refuse, type Verdict } from './state-types.ts';
 import type { ElectionRule, LogValue, Member, MemberKind, MembershipValue } from './values.ts';
 
@@ -72,7 +73,7 @@ export function wasRemoved(state: Pick<ReplicatedState, 'removed'>, node: NodeId
 type ReplaceStore = Extract<LogValue, { kind: 'replaceStore' }>;
 
 export function judgeMembership(state: ReplicatedState, value: MembershipValue | ReplaceStore): Verdict {
-  if (value.configVersion !== state.configVersion) {
+  if (value.configVersion !== state.configVersion && ruleHolds('change-names-configuration')) {
     const now = state.configVersion;
     return refuse('NOT_SUCCESSOR', `the change is of configuration ${value.configVersion}, the current one is ${now}`);
   }

@@ -1,5 +1,6 @@
 import type { MonoMs } from '../base/brands.ts';
 import { unreachable } from '../base/invariant.ts';
+import { ruleHolds } from '../base/rules.ts';
 import type { NodeAddress } from '../base/topology.ts';
 import type { LeaseReply, View } from '../proto/binlogsvr-types.ts';
 import type { ProxyView, SlaveBackend } from './view.ts';
@@ -130,7 +131,8 @@ function measureBehind(nodes: readonly NodeKnown[], at: MonoMs): readonly NodeKn
 }
 
 function learnLease(known: ClusterKnown, askedAt: MonoMs, askedWall: number, reply: LeaseReply): ClusterKnown {
-  if (reply.epoch !== known.epoch || reply.node !== known.elected || known.closed) return known;
+  if (reply.epoch !== known.epoch || known.closed) return known;
+  if (reply.node !== known.elected && ruleHolds('only-the-holder-states-its-lease')) return known;
   // The newest question counts, even where its answer is shorter (a lease given back); answers may overtake each other.
   if (known.lease !== null && askedAt < known.lease.askedAt) return known;
   const leftMs = Math.max(0, reply.remainingMs - known.times.leaseMarginMs);

@@ -1,5 +1,6 @@
 import { onTestFinished } from 'vitest';
 import type { AgentContext, AgentStore, Exposure } from '../../agent/context.ts';
+import type { Observation } from '../../agent/decide.ts';
 import { MysqldWatch } from '../../agent/mysqld-watch.ts';
 import { Timeline } from '../../agent/timeline.ts';
 import { ViewKeeper } from '../../agent/view-keeper.ts';
@@ -14,7 +15,12 @@ import type { World } from '../unit/binlogsvr/replica-world.ts';
 import { ScriptedMysqld } from './scripted-mysqld.ts';
 
 /** What the agent's parts share, over a scripted mysqld and the replica of `node` in the world. */
-export type ScriptedAgent = Readonly<{ context: AgentContext; mysqld: ScriptedMysqld; view: () => View }>;
+export type ScriptedAgent = Readonly<{
+  context: AgentContext;
+  mysqld: ScriptedMysqld;
+  view: () => View;
+  observe: (more: Partial<Observation>) => Observation;
+}>;
 
 export function agentOf(world: World, node: number): ScriptedAgent {
   const clock = world.clocks.get(nodeId(node)) as Clock;
@@ -32,7 +38,16 @@ export function agentOf(world: World, node: number): ScriptedAgent {
       takeoverInMs: replica.takeoverInMs,
       leaseRemainingMs: replica.leaseRemainingMs,
       report: null,
-      sync: null,
+      sync: {
+        state: 'attached',
+        epoch: replica.state.epoch,
+        reason: '',
+        ackedTransactions: 0,
+        appends: 0,
+        pid: 1,
+        spareReady: true,
+        repeatedAcks: 0,
+      },
       lagMs: 0,
       nowMs: clock.now(),
     });
@@ -103,5 +118,21 @@ export function agentOf(world: World, node: number): ScriptedAgent {
     say: () => {},
     expose: async (_: Partial<Exposure>) => {},
   };
-  return { context, mysqld, view };
+  const observe = (more: Partial<Observation>): Observation => ({
+    self: node,
+    role,
+    view: view(),
+    mysqld: watch.facts(view().gtidSet, clock.now()),
+    stoodUpon: -1,
+    masterEpoch: 0,
+    unhealthy: null,
+    suspended: false,
+    failure: '',
+    attachedMs: 0,
+    emptyLogMs: 60_000,
+    index: 0,
+    lease: DEFAULT_LEASE,
+    ...more,
+  });
+  return { context, mysqld, view, observe };
 }

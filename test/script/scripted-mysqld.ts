@@ -47,6 +47,8 @@ export class ScriptedMysqld implements MysqldServer {
   committed = new Set<string>();
   uuid = FIRST_UUID;
   writable = false;
+  /** Clients are connected and may ask. */
+  sessions = false;
   /** Pids that run: the child first, then orphans of an earlier agent. */
   child: MysqldProcess | null = null;
   orphans: number[] = [];
@@ -95,7 +97,13 @@ export class ScriptedMysqld implements MysqldServer {
     }),
     channel: async () => null,
     work: async (statements) => {
-      for (const statement of statements) if (/super_read_only = OFF/.test(statement)) this.writable = true;
+      for (const statement of statements) {
+        if (/super_read_only = OFF/.test(statement)) this.writable = true;
+        if (/super_read_only = ON/.test(statement)) this.writable = false;
+        if (/offline_mode = ON/.test(statement)) this.sessions = false;
+        if (/offline_mode = OFF/.test(statement)) this.sessions = true;
+      }
+      if (statements.some((statement) => /mysql\.user/.test(statement))) return [[{ locked: 'N' }], []];
       return [];
     },
     canLogIn: async () => true,
@@ -141,6 +149,7 @@ export class ScriptedMysqld implements MysqldServer {
     this.journal.push('starts');
     this.commit(...this.written);
     this.writable = false;
+    this.sessions = false;
     this.#pids += 1;
     this.child = { pid: this.#pids, startedAt: this.#clock.now() };
     return this.child;
