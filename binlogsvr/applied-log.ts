@@ -1,7 +1,7 @@
 import { type InstanceId, instanceId } from '../base/brands.ts';
 import { PhxError } from '../base/errors.ts';
 import { invariant } from '../base/invariant.ts';
-import type { GtidSet } from '../mysql/gtid-set.ts';
+import { GtidSet } from '../mysql/gtid-set.ts';
 import type { Entry } from './paxos/types.ts';
 import { initialState, stateFromJson } from './state-machine.ts';
 import type { ReplicatedState } from './state-types.ts';
@@ -12,6 +12,7 @@ import type { LogValue } from './values.ts';
 /** Recent applied values kept decoded: what replicas that keep up and lagging peers ask for. */
 export const CACHE_BYTES_MAX = 32 * 1024 * 1024;
 
+export type LogFile = NonNullable<ReplicatedState['file']>;
 export type LogEntry = Readonly<{ instance: InstanceId; value: LogValue }>;
 type Cached = Readonly<{ entry: Entry; value: LogValue }>;
 
@@ -25,6 +26,8 @@ export class AppliedLog {
   #head = 0;
   #first: number;
   #bytes = 0;
+  /** Parsed once. */
+  #purged: Readonly<{ of: object; set: GtidSet }> | null = null;
 
   constructor(store: LogStore, appliedIndex: InstanceId, repair: (instance: InstanceId) => Promise<void>) {
     this.#store = store;
@@ -46,6 +49,14 @@ export class AppliedLog {
       this.#cached = this.#cached.slice(this.#head);
       this.#head = 0;
     }
+  }
+
+  /** A snapshot took the place of everything up to `appliedIndex`. */
+  restart(appliedIndex: InstanceId): void {
+    this.#cached = [];
+    this.#head = 0;
+    this.#bytes = 0;
+    this.#first = appliedIndex + 1;
   }
 
   /** Applied values from `from`, contiguous, about `maxBytes` (at least one if there). */
@@ -73,13 +84,23 @@ export class AppliedLog {
   }
 
   /**
-   * The newest saved state whose GTIDs all lie in `set` and that is not inside a transaction; the initial state if none.
+   * The newest saved state whose GTIDs all lie in `set` and that is not inside a transaction; where the log begins if none.
    * GTIDs only grow along the log, so it is found by halving.
+   * @throws PhxError PURGED if the log begins with transactions outside `set` already gone
    */
   async sampleFor(set: GtidSet, current: ReplicatedState): Promise<Readonly<{ state: ReplicatedState }>> {
     if (current.chunk === null && current.gtidSet.isSubsetOf(set)) return { state: current };
     let best: ReplicatedState | null = null;
-    let low = 1;
+    const { base } = this.#store;
+    const start = base === null ? initialState() : stateFromJson(base.json);
+    if (!start.gtidSet.isSubsetOf(set)) {
+      const missing = start.gtidSet.subtract(set);
+      throw new PhxError(
+        'PURGED',
+        `read log: transactions ${missing} were purged, it begins at ${start.appliedIndex + 1}`,
+      );
+    }
+    let low: number = start.appliedIndex + 1;
     let high: number = current.appliedIndex + 1;
     while (low <= high) {
       const middle = Math.floor((low + high) / 2);
@@ -96,7 +117,36 @@ export class AppliedLog {
         high = sample.instance - 1;
       }
     }
-    return { state: best ?? initialState() };
+    return { state: best ?? start };
+  }
+
+  /** GTIDs of what the log does not hold. */
+  purged({ baseline }: ReplicatedState): GtidSet {
+    const { base } = this.#store;
+    const of = base ?? baseline;
+    if (of === null) return GtidSet.EMPTY;
+    if (this.#purged?.of !== of) {
+      this.#purged = {
+        of,
+        set: base === null ? GtidSet.parse(baseline?.gtidSet ?? '') : stateFromJson(base.json).gtidSet,
+      };
+    }
+    return this.#purged.set;
+  }
+
+  /**
+   * The format description event a file of a master begins with. Of the file the log was in where it begins now, the base
+   * remembers it.
+   */
+  async formatDescriptionOf(file: LogFile, appliedIndex: InstanceId): Promise<Uint8Array> {
+    const { base } = this.#store;
+    if (base !== null && file.instance <= base.appliedIndex) {
+      const known = stateFromJson(base.json).file;
+      if (known?.instance === file.instance) return Buffer.from(base.formatDescription, 'base64');
+      throw new PhxError('PURGED', `read log: the start of file ${file.name} at ${file.instance} was purged`);
+    }
+    const [entry] = await this.read(file.instance, appliedIndex, 1);
+    return formatDescriptionIn(entry, file);
   }
 
   #fromCache(from: InstanceId, maxBytes: number): Cached[] {
@@ -121,4 +171,12 @@ export class AppliedLog {
     await this.#repair(from);
     return this.#store.read(from, 1);
   }
+}
+
+/** `entry`: the one at the file's start. */
+export function formatDescriptionIn(entry: LogEntry | undefined, { instance, name }: LogFile): Uint8Array {
+  invariant(entry?.instance === instance && entry.value.kind === 'append', `file start at ${instance} is gone`);
+  const item = entry.value.items.findLast((each) => each.kind === 'file' && each.name === name);
+  invariant(item?.kind === 'file', `no start of ${name} at ${instance}`);
+  return item.formatDescription;
 }

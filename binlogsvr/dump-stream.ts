@@ -85,7 +85,7 @@ export class DumpStream {
   /** Events of what is applied now, in pieces; returns when the end of the applied log is reached. */
   async *events(): AsyncGenerator<Buffer[]> {
     if (!this.#began && this.#state.file !== null && this.#fileWanted(this.#state.file.epoch, this.#state.file.name)) {
-      yield this.#begin(await this.#formatDescriptionAt(this.#state.file.instance, this.#state.file.name), true);
+      yield this.#begin(await this.#source.formatDescriptionOf(this.#state.file), true);
     }
     while (!this.caughtUp) {
       const entries = await this.#source.readLog(instanceId(this.#state.appliedIndex + 1), READ_BYTES_MAX);
@@ -184,13 +184,5 @@ export class DumpStream {
       encodeRotate({ file: this.#file, position: 4, ...this.#options }),
       formatDescriptionForDump(Buffer.from(formatDescription), { midFile }),
     ];
-  }
-
-  async #formatDescriptionAt(instance: InstanceId, name: string): Promise<Uint8Array> {
-    const [entry] = await this.#source.readLog(instance, 1);
-    invariant(entry !== undefined && entry.value.kind === 'append', `file start at ${instance} is gone`);
-    const item = entry.value.items.findLast((each) => each.kind === 'file' && each.name === name);
-    invariant(item?.kind === 'file', `no start of ${name} at ${instance}`);
-    return item.formatDescription;
   }
 }

@@ -28,6 +28,13 @@ export class ExecutedTracker {
     if (this.#marks.length > TRACKED_MAX) this.#thin();
   }
 
+  /** A snapshot took the log from where it was applied to here: all of that is executed once its GTIDs are. */
+  installed(state: ReplicatedState, now: MonoMs): void {
+    const from = instanceId(this.#state.appliedIndex + 1);
+    this.#state = state;
+    this.#marks.push({ from, set: state.gtidSet, at: now });
+  }
+
   executed(set: GtidSet, now: MonoMs): void {
     // A crash can take a slave back to an earlier, consistent set.
     if (this.#executed !== null && !this.#executed.isSubsetOf(set)) this.#restart(now);

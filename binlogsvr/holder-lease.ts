@@ -41,15 +41,20 @@ export class HolderLease {
 
   /** `state` is the state after `value` was applied, `applied` when that was. */
   applied(value: LogValue, accepted: boolean, state: ReplicatedState, applied: Times): void {
-    if (this.#held !== null && (!state.open || state.master !== this.#self || state.epoch !== this.#held.epoch)) {
-      this.#held = null;
-    }
+    this.installed(state);
     const key = keyOf(value, this.#self);
     if (key === null || !accepted || state.master !== this.#self) return;
     const name = nameOf(key);
     const times = ruleHolds('lease-from-proposal') ? this.#proposed.get(name) : applied;
     this.#proposed.delete(name);
     if (times !== undefined && key.epoch > this.#endedEpoch) this.#held = { ...key, ...times };
+  }
+
+  /** The log says so much; a lease of another epoch is none. */
+  installed(state: ReplicatedState): void {
+    if (this.#held !== null && (!state.open || state.master !== this.#self || state.epoch !== this.#held.epoch)) {
+      this.#held = null;
+    }
   }
 
   /** The holder gives the lease up: at once, and for the whole epoch. */

@@ -51,6 +51,13 @@ export class Leases {
     this.#holder.applied(value, accepted, state, { now, wall: this.#clock.wall() });
   }
 
+  /** A snapshot brought another state: when its lease value was first heard of nobody here knows. */
+  installed(state: ReplicatedState): void {
+    const { open, epoch, renewal, leaseIncarnation: incarnation } = state;
+    if (open) this.#everybody.observe({ epoch, renewal, incarnation }, this.#clock.now());
+    this.#holder.installed(state);
+  }
+
   /** A peer told when it first heard of the newest lease value it knows. */
   told(age: LeaseAge | null): void {
     if (age === null || !ruleHolds('lease-age-is-told')) return;

@@ -21,6 +21,8 @@ export type LogServerPort = Readonly<{
   peersUp: () => readonly NodeId[];
   sendLearned: (to: NodeId, entries: readonly Entry[]) => void;
   askLearn: (from: NodeId, instance: InstanceId) => void;
+  /** Sends the snapshot that stands for what is purged. */
+  sendSnapshot: (to: NodeId) => void;
 }>;
 
 /** Gives chosen values to peers that lack them, and gets one back whose own copy has gone bad. */
@@ -41,7 +43,8 @@ export class LogServer {
       const entries = await this.#p.applied().entries(from, this.#p.appliedIndex(), LEARNED_BYTES_MAX);
       if (entries.length > 0) this.#p.sendLearned(to, entries);
     } catch (error) {
-      this.#p.log.error('read log for a peer failed', { peer: to, from, reason: reasonOf(error) });
+      if (error instanceof PhxError && error.code === 'PURGED') this.#p.sendSnapshot(to);
+      else this.#p.log.error('read log for a peer failed', { peer: to, from, reason: reasonOf(error) });
     } finally {
       this.#serving.delete(to);
     }

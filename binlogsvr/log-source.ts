@@ -10,6 +10,11 @@ export interface LogSource {
   readLog(from: InstanceId, maxBytes: number): Promise<readonly Readonly<{ instance: InstanceId; value: LogValue }>[]>;
   /** Resolves when something beyond `beyond` is applied; rejects with CANCELLED when `signal` fires. */
   waitApplied(beyond: InstanceId, signal: AbortSignal): Promise<void>;
-  /** The newest remembered state whose GTID set lies within `set`: where a reader that has `set` may begin. */
+  /** The format description event the file begins with, whether the log still holds it or not. */
+  formatDescriptionOf(file: NonNullable<ReplicatedState['file']>): Promise<Uint8Array>;
+  /**
+   * The newest remembered state whose GTID set lies within `set`: where a reader that has `set` may begin.
+   * @throws PhxError PURGED if transactions outside `set` are gone already
+   */
   sampleFor(set: GtidSet): Promise<Readonly<{ state: ReplicatedState }>>;
 }

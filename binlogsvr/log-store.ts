@@ -219,8 +219,11 @@ export class LevelDbLogStore implements LogStore {
   }
 
   async install(base: LogBase): Promise<void> {
-    await this.#exclusive(() => this.#commitBase(this.#ledger.planInstall(base)));
-    this.#segments.clear();
+    await this.#exclusive(async () => {
+      if (base.appliedIndex <= this.#ledger.appliedIndex) return;
+      await this.#commitBase(this.#ledger.planInstall(base));
+      this.#segments.clear();
+    });
   }
 
   async reclaim(): Promise<boolean> {

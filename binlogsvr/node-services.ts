@@ -4,7 +4,9 @@ import { GtidSet } from '../mysql/gtid-set.ts';
 import type { AgentReport, LeaseReply, NodeStatus, Outcome, SyncStatus, View } from '../proto/binlogsvr-types.ts';
 import { ExecutedTracker } from './executed-tracker.ts';
 import { LeaseService } from './lease-service.ts';
-import { Replica, type ReplicaOptions } from './replica.ts';
+import { needsClone } from './needs-clone.ts';
+import { Replica } from './replica.ts';
+import type { ReplicaOptions } from './replica-options.ts';
 import { decodeValue } from './value-codec.ts';
 import { wrapAppend } from './value-peek.ts';
 import { buildView } from './view.ts';
@@ -31,6 +33,7 @@ export class NodeServices {
   readonly #tracker: ExecutedTracker;
   readonly #reportListeners = new Set<(report: AgentReport) => void>();
   #report: Readonly<{ report: AgentReport; atMs: number }> | null = null;
+  #executed = GtidSet.EMPTY;
   #sync: SyncStatus | null = null;
   #pidsJson = '';
 
@@ -45,6 +48,7 @@ export class NodeServices {
     this.#tracker = new ExecutedTracker(replica.state, clock.now());
     this.feed = new ViewFeed(clock, () => this.view());
     replica.onApplied((applied, state) => this.#tracker.applied(applied, state, clock.now()));
+    replica.events.onInstalled((state) => this.#tracker.installed(state, clock.now()));
     replica.onChange(() => this.feed.touch());
   }
 
@@ -68,6 +72,7 @@ export class NodeServices {
       report: this.#report,
       sync: this.#sync,
       lagMs: this.#lagMs(),
+      needsClone: needsClone(this.#report?.report ?? null, this.#executed, replica.purged),
       nowMs: this.#clock.now(),
     });
   }
@@ -82,6 +87,7 @@ export class NodeServices {
       pidsJson: this.#pidsJson,
       version: this.#process.version,
       uptimeMs: this.#clock.now() - this.#startedAt,
+      purge: this.replica.keeping.purger.status(),
     };
   }
 
@@ -114,6 +120,8 @@ export class NodeServices {
     const now = this.#clock.now();
     this.#report = { report, atMs: now };
     this.#tracker.executed(executed, now);
+    this.#executed = executed;
+    this.replica.keeping.purger.executed(this.#tracker.executedIndex);
     for (const listener of this.#reportListeners) listener(report);
     this.feed.touch();
     return this.view();

@@ -58,6 +58,14 @@ export function toWire(message: PeerMessage): WireMessage {
           ...(message.leaseAge === null ? {} : { leaseAge: message.leaseAge }),
         },
       };
+    case 'snapshot': {
+      const { index, crc, total, offset, pieceCrc, data } = message;
+      return { snapshot: { index, crc, total, offset, pieceCrc, data } };
+    }
+    case 'snapshotAsk':
+      return { snapshotAsk: { index: message.index, crc: message.crc, offset: message.offset } };
+    case 'needs':
+      return { needs: { executed: message.executed ?? 0, none: message.executed === null } };
     case 'query':
       return { query: { id: message.id } };
     case 'answer':
@@ -81,6 +89,14 @@ type WireBody = {
   durableSeq: number;
   firstRetained: number;
   leaseAge: LeaseAge | null;
+  index: number;
+  crc: number;
+  total: number;
+  offset: number;
+  pieceCrc: number;
+  data: Uint8Array;
+  executed: number;
+  none: boolean;
   id: number;
   highestAccepted: number;
 };
@@ -133,6 +149,21 @@ export function fromWire(wire: WireMessage): PeerMessage | null {
         leaseAge: body.leaseAge ?? null,
         firstRetained: body.firstRetained,
       };
+    case 'snapshot': {
+      const { crc, pieceCrc, data } = body;
+      const total = wholeNumber(body.total, 'snapshot size');
+      const offset = wholeNumber(body.offset, 'snapshot offset');
+      return { kind, index: instanceIn(body.index), crc, total, offset, pieceCrc, data };
+    }
+    case 'snapshotAsk':
+      return {
+        kind,
+        index: instanceIn(body.index),
+        crc: body.crc,
+        offset: wholeNumber(body.offset, 'snapshot offset'),
+      };
+    case 'needs':
+      return { kind, executed: body.none ? null : instanceIn(body.executed) };
     case 'query':
       return { kind, id: body.id };
     case 'answer':

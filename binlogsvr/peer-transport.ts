@@ -1,4 +1,4 @@
-import type { NodeId } from '../base/brands.ts';
+import type { InstanceId, NodeId } from '../base/brands.ts';
 import type { Message } from './paxos/types.ts';
 import type { Member } from './values.ts';
 
@@ -7,12 +7,30 @@ export type LeaseAge = Readonly<{ epoch: number; renewal: number; incarnation?: 
 
 type Plain = Exclude<Message, { kind: 'promise' | 'accepted' | 'learned' }>;
 
+/** A piece of the sender's log base (store-port.ts) encoded by log-base.ts: `data` of `total` bytes at `offset`. CRC-32s. */
+export type SnapshotPiece = Readonly<{
+  kind: 'snapshot';
+  index: InstanceId;
+  /** Of the whole; with `index` it names the snapshot. */
+  crc: number;
+  total: number;
+  offset: number;
+  pieceCrc: number;
+  data: Uint8Array;
+}>;
+export type SnapshotAsk = Readonly<{ kind: 'snapshotAsk'; index: InstanceId; crc: number; offset: number }>;
+/** About once a second. `executed`: the sender's MySQL has so much of the log durably; null: it needs none of it. */
+export type Needs = Readonly<{ kind: 'needs'; executed: InstanceId | null }>;
+
 /** What travels between peers: the messages of the core, some with a word of the replica's, and the barrier's question. */
 export type PeerMessage =
   | Plain
   | (Extract<Message, { kind: 'promise' }> & Readonly<{ durableSeq: number; leaseAge: LeaseAge | null }>)
   | (Extract<Message, { kind: 'accepted' }> & Readonly<{ durableSeq: number }>)
   | (Extract<Message, { kind: 'learned' }> & Readonly<{ leaseAge: LeaseAge | null; firstRetained: number }>)
+  | SnapshotPiece
+  | SnapshotAsk
+  | Needs
   | Readonly<{ kind: 'query'; id: number }>
   | Readonly<{ kind: 'answer'; id: number; highestAccepted: number; chosenUpTo: number }>;
 
@@ -71,6 +89,7 @@ export interface PeerTransport {
 
 /** Bytes of values in a message: what makes it bulk. */
 export function valueBytesOf(message: PeerMessage): number {
+  if (message.kind === 'snapshot') return message.data.length;
   const entries =
     message.kind === 'accept' || message.kind === 'learned'
       ? message.entries

@@ -1,28 +1,27 @@
 import type { InstanceId, NodeId } from '../base/brands.ts';
 import { reasonOf } from '../base/errors.ts';
-import type { Clock, Logger, Random } from '../base/ports.ts';
-import type { LeaseTimes } from '../base/topology.ts';
 import type { GtidSet } from '../mysql/gtid-set.ts';
 import type { PeerStatus } from '../proto/binlogsvr-types.ts';
-import { AppliedLog, type LogEntry } from './applied-log.ts';
+import { AppliedLog, type LogEntry, type LogFile } from './applied-log.ts';
 import { Barriers } from './barriers.ts';
 import { Campaigner } from './campaigner.ts';
 import { Conditions } from './conditions.ts';
 import { newestState } from './config-state.ts';
 import { Leases } from './leases.ts';
-import { LogServer } from './log-server.ts';
+import { LogKeeping } from './log-keeping.ts';
 import type { LogSource } from './log-source.ts';
 import { Outbox } from './outbox.ts';
 import { PaxosNode } from './paxos/node.ts';
 import { CHOSEN_BALLOT, type Chosen, type Effects, type Envelope, type Input } from './paxos/types.ts';
 import { PeerBook } from './peer-book.ts';
 import { PeerFloors } from './peer-floors.ts';
-import type { PeerHandler, PeerHello, PeerMessage, PeerTransport } from './peer-transport.ts';
+import type { PeerHandler, PeerHello, PeerMessage } from './peer-transport.ts';
 import { type Lane, Proposals } from './proposals.ts';
+import { ReplicaEvents } from './replica-events.ts';
+import type { ReplicaOptions } from './replica-options.ts';
 import { apply } from './state-machine.ts';
 import { StateSaver } from './state-saver.ts';
 import type { Applied, ReplicatedState } from './state-types.ts';
-import type { LogStore, OpenReport } from './store-port.ts';
 import { StoreReplacer } from './store-replacer.ts';
 import { StoreWriter } from './store-writer.ts';
 import { changesMembers, changesVoters, decodeValue, encodeValue } from './value-codec.ts';
@@ -30,21 +29,6 @@ import type { LogValue, Member } from './values.ts';
 import { Voting } from './voting.ts';
 
 const TICK_MS = 50;
-
-export type ReplicaOptions = Readonly<{
-  self: NodeId;
-  /** All configured nodes, self included. */
-  nodes: readonly NodeId[];
-  store: LogStore;
-  report: OpenReport;
-  transport: PeerTransport;
-  clock: Clock;
-  random: Random;
-  log: Logger;
-  lease: LeaseTimes;
-  /** The store failed: the process has to end (an acceptor that cannot remember must not answer). */
-  onFatal: (error: unknown) => void;
-}>;
 
 /**
  * One node of the replicated log: the only performer of what the pure core (paxos/node.ts) and the state machine decide.
@@ -69,13 +53,14 @@ export class Replica implements LogSource, PeerHandler {
   readonly #conditions = new Conditions();
   readonly #campaigner: Campaigner;
   readonly #barriers: Barriers;
-  readonly #logServer: LogServer;
+  readonly keeping: LogKeeping;
   readonly #replacer: StoreReplacer;
   readonly #leases: Leases;
   readonly #peers = new PeerBook();
   readonly #outbox: Outbox;
-  readonly #listeners = new Set<(applied: Applied, state: ReplicatedState) => void>();
-  readonly #changeListeners = new Set<() => void>();
+  readonly events = new ReplicaEvents();
+  readonly onApplied: ReplicaEvents['onApplied'] = (listener) => this.events.onApplied(listener);
+  readonly onChange: ReplicaEvents['onChange'] = (listener) => this.events.onChange(listener);
   readonly #applying: Chosen[] = [];
   #draining = false;
   #state: ReplicatedState;
@@ -90,7 +75,6 @@ export class Replica implements LogSource, PeerHandler {
     this.#voting = voting;
     this.#floors = floors;
     this.#state = state;
-    const now = clock.now();
     this.#leases = new Leases(self, lease, clock, state, report.tail);
     this.#outbox = new Outbox(transport, store, this.#leases, clock);
     this.#core = new PaxosNode({
@@ -109,8 +93,8 @@ export class Replica implements LogSource, PeerHandler {
       (after, upTo) => this.#written(after, upTo),
       (error) => this.#fatal(error),
     );
-    this.#saver = new StateSaver(store, log, state, now);
-    this.#applied = new AppliedLog(store, state.appliedIndex, (instance) => this.#logServer.repair(instance));
+    this.#saver = new StateSaver(store, log, clock, state);
+    this.#applied = new AppliedLog(store, state.appliedIndex, (instance) => this.keeping.server.repair(instance));
     this.#proposals = new Proposals({
       propose: (bytes, lane) => this.#proposeNow(bytes, lane),
       mayWait: () => !this.#stopped && (this.#core.leading || this.#core.campaigning),
@@ -144,13 +128,19 @@ export class Replica implements LogSource, PeerHandler {
       },
       random.below(2 ** 31) * 1024,
     );
-    this.#logServer = new LogServer({
+    this.keeping = new LogKeeping({
       ...shared,
+      transport,
+      purge: options.purge,
       applied: () => this.#applied,
+      savedIndex: () => this.#saver.savedIndex,
+      settled: () => this.#core.chosenUpTo,
       peersUp: () => this.#peers.up,
+      stopped: () => this.#stopped,
       sendLearned: (to, entries) =>
         this.#outbox.send({ to, message: { kind: 'learned', entries, chosenUpTo: this.#core.chosenUpTo } }),
-      askLearn: (from, instance) => transport.send(from, { kind: 'learn', from: instance }),
+      installed: (installed) => this.#installed(installed),
+      failed: (error) => this.#fatal(error),
     });
     this.#replacer = new StoreReplacer({
       ...shared,
@@ -272,22 +262,19 @@ export class Replica implements LogSource, PeerHandler {
     return this.#applied.sampleFor(set, this.#state);
   }
 
+  formatDescriptionOf(file: LogFile): Promise<Uint8Array> {
+    return this.#applied.formatDescriptionOf(file, this.#state.appliedIndex);
+  }
+
   /** The holder gives its lease up: from now on it states 0 for this epoch, whatever becomes of the Fence. */
   releaseLease(epoch: number): void {
     this.#leases.release(epoch);
-    this.#changed();
+    this.events.changed();
   }
 
-  /** Called for each applied value, in order, before its proposal resolves. */
-  onApplied(listener: (applied: Applied, state: ReplicatedState) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  /** Something a view shows may have changed. Called often: coalesce. */
-  onChange(listener: () => void): () => void {
-    this.#changeListeners.add(listener);
-    return () => this.#changeListeners.delete(listener);
+  /** GTIDs of the transactions this node's log does not hold: the baseline's, and those that were purged. */
+  get purged(): GtidSet {
+    return this.#applied.purged(this.#state);
   }
 
   /** Stops and saves the applied state. The transport and the store remain the caller's to close. */
@@ -295,6 +282,7 @@ export class Replica implements LogSource, PeerHandler {
     if (this.#stopped) return;
     this.#stop();
     await this.#writer.stop();
+    await this.keeping.purger.close();
     await this.#saver.close(this.#o.clock.now());
     await this.#floors.save();
   }
@@ -330,7 +318,7 @@ export class Replica implements LogSource, PeerHandler {
 
   onPeerDown(node: NodeId): void {
     this.#peers.leave(node);
-    this.#changed();
+    this.events.changed();
   }
 
   onMessage(from: NodeId, storeId: string, message: PeerMessage): void {
@@ -348,6 +336,11 @@ export class Replica implements LogSource, PeerHandler {
         if (voter) this.#barriers.answer(message.id, from, message.highestAccepted);
         this.#conditions.poke(now);
         return;
+      case 'needs':
+      case 'snapshot':
+      case 'snapshotAsk':
+        this.keeping.message(from, message);
+        return;
       case 'promise':
         this.#peers.heard(from, storeId, message.chosenUpTo);
         this.#leases.told(message.leaseAge);
@@ -362,7 +355,7 @@ export class Replica implements LogSource, PeerHandler {
       case 'learned':
         this.#peers.heard(from, storeId, message.chosenUpTo);
         this.#leases.told(message.leaseAge);
-        this.#logServer.learned(message.entries);
+        this.keeping.server.learned(message.entries);
         break;
       case 'commit':
         this.#peers.heard(from, storeId, message.chosenUpTo);
@@ -379,7 +372,7 @@ export class Replica implements LogSource, PeerHandler {
     this.#peers.meet(hello);
     this.#leases.told(hello.leaseAge);
     this.#voting.met(hello);
-    this.#changed();
+    this.events.changed();
   }
 
   // Performing.
@@ -388,7 +381,7 @@ export class Replica implements LogSource, PeerHandler {
     const effects = this.#core.step(input);
     for (const envelope of effects.sendNow) this.#outbox.send(envelope);
     this.#writer.add(effects.persist, effects.sendAfterPersist);
-    for (const asked of effects.serveLearn) void this.#logServer.serve(asked.to, asked.from);
+    for (const asked of effects.serveLearn) void this.keeping.server.serve(asked.to, asked.from);
     for (const chosen of effects.chosen) this.#applying.push(chosen);
     this.#drainApplies();
     if (effects.leadership !== null) {
@@ -398,7 +391,7 @@ export class Replica implements LogSource, PeerHandler {
     if (effects.leadership !== null || effects.chosen.length > 0) {
       this.#proposals.pump();
       this.#conditions.poke(this.#o.clock.now());
-      this.#changed();
+      this.events.changed();
     }
     return effects;
   }
@@ -422,9 +415,25 @@ export class Replica implements LogSource, PeerHandler {
     this.#leases.applied(value, applied.accepted, state);
     this.#applied.push({ instance, ballot: CHOSEN_BALLOT, value: bytes }, value);
     this.#saver.applied(state, bytes.length, now);
-    for (const listener of this.#listeners) listener(applied, state);
+    this.events.applied(applied, state);
     this.#proposals.applied(bytes, applied);
     if (changesMembers(bytes)) this.#voting.applied(state, changesVoters(bytes));
+  }
+
+  /** A snapshot is in the store: the log of this node goes on behind it. */
+  #installed(state: ReplicatedState): void {
+    this.#state = state;
+    this.#leases.installed(state);
+    this.#applied.restart(state.appliedIndex);
+    this.#saver.installed(state);
+    this.#step({ kind: 'installed', upTo: state.appliedIndex });
+    this.#voting.applied(state, false);
+    // Who made them voters is somewhere in what was skipped.
+    const { nodes: voters } = this.#voting;
+    this.#step({ kind: 'voters', voters, mayVote: this.mayVote, since: state.appliedIndex });
+    this.events.installed(state);
+    this.#conditions.poke(this.#o.clock.now());
+    this.events.changed();
   }
 
   #written(after: readonly Envelope[], upTo: number): void {
@@ -444,7 +453,7 @@ export class Replica implements LogSource, PeerHandler {
       stopped: () => this.#stopped,
       voters: (voters, mayVote) => this.#step({ kind: 'voters', voters, mayVote }),
       announce: () => this.#o.transport.announce(),
-      changed: () => this.#changed(),
+      changed: () => this.events.changed(),
       failed: (error) => this.#fatal(error),
     });
     this.#armTick();
@@ -467,13 +476,10 @@ export class Replica implements LogSource, PeerHandler {
     this.#barriers.tick(now);
     this.#campaigner.tick(now);
     this.#replacer.tick(now);
+    this.keeping.tick(now);
     this.#floors.tick(now).catch((error: unknown) => this.#fatal(error));
-    if (this.#leases.takeoverDueChanged(this.#state)) this.#changed();
+    if (this.#leases.takeoverDueChanged(this.#state)) this.events.changed();
     this.#conditions.poke(now);
-  }
-
-  #changed(): void {
-    for (const listener of this.#changeListeners) listener();
   }
 
   #stop(): void {

@@ -1,6 +1,6 @@
 import { type InstanceId, instanceId, type MonoMs } from '../base/brands.ts';
 import { reasonOf } from '../base/errors.ts';
-import type { Logger } from '../base/ports.ts';
+import type { Clock, Logger } from '../base/ports.ts';
 import { stateToJson } from './state-machine.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { LogStore, Sample } from './store-port.ts';
@@ -25,13 +25,30 @@ export class StateSaver {
   #samples: Sample[] = [];
   #saving: Promise<void> | null = null;
 
-  constructor(store: LogStore, log: Logger, state: ReplicatedState, now: MonoMs) {
+  readonly #clock: Clock;
+
+  constructor(store: LogStore, log: Logger, clock: Clock, state: ReplicatedState) {
     this.#store = store;
     this.#log = log;
     this.#state = state;
     this.#savedIndex = state.appliedIndex;
     this.#sampledIndex = state.appliedIndex;
-    this.#savedAt = now;
+    this.#clock = clock;
+    this.#savedAt = clock.now();
+  }
+
+  /** Up to here a state was handed to the store. */
+  get savedIndex(): InstanceId {
+    return this.#savedIndex;
+  }
+
+  /** A snapshot took the place of what was applied so far; the store has its state already. */
+  installed(state: ReplicatedState): void {
+    this.#state = state;
+    this.#savedIndex = state.appliedIndex;
+    this.#sampledIndex = state.appliedIndex;
+    this.#sampledBytes = 0;
+    this.#samples = [];
   }
 
   applied(state: ReplicatedState, bytes: number, now: MonoMs): void {
@@ -40,7 +57,8 @@ export class StateSaver {
     const due =
       state.appliedIndex - this.#sampledIndex >= SAMPLE_EVERY_INSTANCES || this.#sampledBytes >= SAMPLE_EVERY_BYTES;
     if (due && state.chunk === null) {
-      this.#samples.push({ instance: instanceId(state.appliedIndex + 1), json: stateToJson(state) });
+      const instance = instanceId(state.appliedIndex + 1);
+      this.#samples.push({ instance, json: stateToJson(state), wallMs: this.#clock.wall() });
       this.#sampledIndex = state.appliedIndex;
       this.#sampledBytes = 0;
     }

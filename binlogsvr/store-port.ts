@@ -79,8 +79,8 @@ export interface LogStore {
    */
   purge(base: LogBase): Promise<void>;
   /**
-   * Puts a base from a peer in the place of everything up to `base.appliedIndex`, which is above the saved state's: one
-   * synced, atomic write. Promises, and what was accepted above it, stay.
+   * Puts a base from a peer in the place of everything up to `base.appliedIndex`: one synced, atomic write. Promises, and what
+   * was accepted above it, stay. Nothing happens if the saved state is as far already.
    */
   install(base: LogBase): Promise<void>;
   /** Deletes one slice of what was purged, bounded in bytes and instances; false when nothing is left. One at a time. */

@@ -19,6 +19,7 @@ export type ViewFacts = Readonly<{
   report: Readonly<{ report: AgentReport; atMs: number }> | null;
   sync: SyncStatus | null;
   lagMs: number;
+  needsClone: string;
   nowMs: number;
 }>;
 
@@ -46,6 +47,7 @@ export function buildView(facts: ViewFacts): View {
     sync: facts.sync,
     quorum: facts.quorum,
     lagMs: facts.lagMs,
+    needsClone: facts.needsClone,
   };
 }
 
@@ -57,7 +59,7 @@ export function urgentPart(view: View): string {
   const { agent, sync } = view;
   return JSON.stringify([
     [view.epoch, view.master, view.open, view.renewal, view.baseline, view.voting, view.votingReason],
-    [view.takeoverDue, view.leaseRemainingMs > 0, view.leader, view.agentAlive, view.quorum],
+    [view.takeoverDue, view.leaseRemainingMs > 0, view.leader, view.agentAlive, view.quorum, view.needsClone],
     agent === null ? null : { ...agent, gtidExecuted: '' },
     sync === null ? null : [sync.state, sync.epoch, sync.reason, sync.pid, sync.spareReady],
   ]);

@@ -74,6 +74,8 @@ export type View = Readonly<{
   quorum: boolean;
   /** As NodeStatus.lagMs: how far this node's mysqld is behind what this node has applied; the RO ports' bound looks at it. */
   lagMs: number;
+  /** Why this node's MySQL can only go on after it was cloned from another, in words; '' if it need not be. */
+  needsClone: string;
 }>;
 
 export type LeaseReply = Readonly<{ node: number; epoch: number; remainingMs: number }>;
@@ -86,6 +88,22 @@ export type PeerStatus = Readonly<{
   reason: string;
 }>;
 
+/** What of the log this node keeps, and for whom. */
+export type PurgeStatus = Readonly<{
+  firstRetained: number;
+  /** On disk, about. */
+  bytes: number;
+  keepMs: number;
+  keepBytes: number;
+  capBytes: number;
+  /** Up to where each member's MySQL has the log durably, as far as this node has heard. */
+  needs: readonly Readonly<{ node: number; executed: number }>[];
+  /** What keeps old log from being purged, in words; '' if nothing. */
+  heldBy: string;
+  /** Nodes the log no longer waits for: it reached its cap. */
+  leftBehind: readonly number[];
+}>;
+
 export type NodeStatus = Readonly<{
   view: View;
   executedIndex: number;
@@ -96,6 +114,7 @@ export type NodeStatus = Readonly<{
   pidsJson: string;
   version: string;
   uptimeMs: number;
+  purge: PurgeStatus | null;
 }>;
 
 export type TailTransaction = Readonly<{ gtid: string; crc: number }>;

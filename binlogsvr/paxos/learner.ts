@@ -109,6 +109,12 @@ export class Learner {
     if (this.#lag !== null && this.#window.knownUpTo < this.#lag) this.hurry(effects);
   }
 
+  /** What was asked for is no longer wanted. */
+  onInstalled(): void {
+    this.#asked = null;
+    this.#resting = false;
+  }
+
   /** The stream to this peer is new: what was asked over the old one is lost. */
   onPeerUp(peer: NodeId): void {
     if (this.#asked?.to === peer) this.#asked = null;

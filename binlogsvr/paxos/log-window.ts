@@ -127,6 +127,22 @@ export class LogWindow {
     if (upTo > this.#durable) this.#durable = upTo;
   }
 
+  /**
+   * Everything up to there is chosen and durable without being held here. What was accepted above it stays, and so do the
+   * promises: an acceptor forgets nothing it may still be asked about.
+   */
+  installed(upTo: InstanceId): void {
+    invariant(upTo > this.#chosenUpTo, `paxos: snapshot of ${upTo} though ${this.#chosenUpTo} is settled`);
+    for (const slot of this.#slots.values()) {
+      if (slot.instance > upTo) continue;
+      this.#slots.delete(slot.instance);
+      this.#bytes -= slot.value.length;
+    }
+    this.#chosenUpTo = upTo;
+    if (this.#knownUpTo < upTo) this.#knownUpTo = upTo;
+    if (this.#highest < upTo) this.#highest = upTo;
+  }
+
   /** Emits what has become chosen and durable without a gap. */
   drain(out: Chosen[]): void {
     for (;;) {

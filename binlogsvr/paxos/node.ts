@@ -146,6 +146,11 @@ export class PaxosNode {
         this.#proposer.onPeerUp(input.peer, effects);
         effects.sendNow.push({ to: input.peer, message: this.#proposer.commitMessage() });
         break;
+      case 'installed':
+        this.#window.installed(input.upTo);
+        this.#learner.onInstalled();
+        this.#proposer.onInstalled(effects);
+        break;
       case 'voters':
         for (const voter of input.voters) this.#meet(voter);
         this.#acceptor.mayVote = input.mayVote;

@@ -271,6 +271,11 @@ export class Proposer {
     if (due.length > 0) this.#sendAccepts(due, effects);
   }
 
+  /** So much was chosen without this node that a snapshot came: whatever it was proposing is settled elsewhere. */
+  onInstalled(effects: Effects): void {
+    if (this.#state !== 'idle') this.lose(effects);
+  }
+
   onPeerUp(peer: NodeId, effects: Effects): void {
     if (!this.isVoter(peer) || peer === this.#options.node) return;
     if (this.#state === 'preparing' && !this.#promises.has(peer)) this.#sendPrepare(peer, effects);

@@ -69,6 +69,8 @@ export type Input =
   | Readonly<{ kind: 'tick'; now: number }>
   /** A stream to this peer came up: everything unanswered may be lost. */
   | Readonly<{ kind: 'peerUp'; peer: NodeId }>
+  /** A snapshot took the place of everything up to there, durably; nothing of it is emitted. `voters` comes next. */
+  | Readonly<{ kind: 'installed'; upTo: InstanceId }>
   /**
    * A membership value was applied. A leader runs phase 1 again under the new set. `since`: the instance that made this
    * set, where it was not emitted by this core (a snapshot was installed).

@@ -49,6 +49,7 @@ export function agentOf(world: World, node: number): ScriptedAgent {
         repeatedAcks: 0,
       },
       lagMs: 0,
+      needsClone: '',
       nowMs: clock.now(),
     });
   };

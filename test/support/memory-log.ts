@@ -1,5 +1,6 @@
 import { epochOf, type InstanceId, instanceId, nodeId } from '../../base/brands.ts';
 import { PhxError } from '../../base/errors.ts';
+import { formatDescriptionIn, type LogFile } from '../../binlogsvr/applied-log.ts';
 import type { LogSource } from '../../binlogsvr/log-source.ts';
 import { apply, initialState } from '../../binlogsvr/state-machine.ts';
 import type { Applied, ReplicatedState } from '../../binlogsvr/state-types.ts';
@@ -64,6 +65,10 @@ export class MemoryLog implements LogSource, AppendStore {
       signal.addEventListener('abort', () => reject(new PhxError('CANCELLED', 'wait cancelled')), { once: true });
       this.#waiters.push(resolve);
     });
+  }
+
+  async formatDescriptionOf(file: LogFile): Promise<Uint8Array> {
+    return formatDescriptionIn((await this.readLog(file.instance, 1))[0], file);
   }
 
   async sampleFor(set: GtidSet): Promise<{ state: ReplicatedState }> {

@@ -115,6 +115,7 @@ export class FakeBinlogsvr implements BinlogsvrClient {
       sync: this.#sync.status,
       quorum: this.quorum,
       lagMs: 0,
+      needsClone: '',
     };
   }
 

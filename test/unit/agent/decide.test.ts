@@ -45,6 +45,7 @@ const view = (change: Partial<View> = {}): View => ({
   sync: attached,
   quorum: true,
   lagMs: 0,
+  needsClone: '',
   ...change,
 });
 

@@ -12,6 +12,7 @@ import type {
   PeerMessage,
   PeerTransport,
 } from '../../../binlogsvr/peer-transport.ts';
+import { DEFAULT_PURGE, type PurgePolicy } from '../../../binlogsvr/purge-policy.ts';
 import { Replica } from '../../../binlogsvr/replica.ts';
 import type { Applied } from '../../../binlogsvr/state-types.ts';
 import { decodeValue } from '../../../binlogsvr/value-codec.ts';
@@ -110,8 +111,11 @@ class Network {
   #queue: Packet[] = [];
   readonly refused: string[] = [];
 
-  constructor(nodes: readonly NodeId[]) {
+  readonly #tamper: World['tamper'];
+
+  constructor(nodes: readonly NodeId[], tamper: World['tamper']) {
     this.nodes = nodes;
+    this.#tamper = tamper;
   }
 
   linked(a: NodeId, b: NodeId): boolean {
@@ -198,7 +202,8 @@ class Network {
     }
     for (const { from, to, storeId, incarnation, message } of packets) {
       if (!this.linked(from, to) || this.handlers.get(from)?.hello().incarnation !== incarnation) continue;
-      this.handlers.get(to)?.onMessage(from, storeId, structuredClone(message));
+      const arrived = this.#tamper(from, to, structuredClone(message));
+      if (arrived !== null) this.handlers.get(to)?.onMessage(from, storeId, arrived);
     }
     return packets.length > 0;
   }
@@ -285,10 +290,15 @@ export class World {
   #storeCount = 0;
   #gno = 0;
 
+  /** Of nodes booted from here on. */
+  purge: PurgePolicy = DEFAULT_PURGE;
+  /** May change what is delivered, or drop it (null). */
+  tamper: (from: NodeId, to: NodeId, message: PeerMessage) => PeerMessage | null = (_from, _to, message) => message;
+
   constructor(size: number, seed: number) {
     this.#prng = new Prng(seed);
     this.nodes = Array.from({ length: size }, (_, i) => nodeId(i + 1));
-    this.network = new Network(this.nodes);
+    this.network = new Network(this.nodes, (from, to, message) => this.tamper(from, to, message));
   }
 
   static async start(size = 3, seed = 1): Promise<World> {
@@ -334,6 +344,7 @@ export class World {
       random: this.#prng,
       log: silentLogger,
       lease: DEFAULT_LEASE,
+      purge: this.purge,
       onFatal: (error) => this.fatal.push(error),
     });
     this.replicas.set(node, replica);
@@ -382,10 +393,10 @@ export class World {
     this.replicas.delete(node);
   }
 
-  async run(ms: number): Promise<void> {
-    for (let passed = 0; passed < ms; passed += STEP_MS) {
+  async run(ms: number, stepMs = STEP_MS): Promise<void> {
+    for (let passed = 0; passed < ms; passed += stepMs) {
       await this.#settle();
-      this.clock.advance(STEP_MS);
+      this.clock.advance(stepMs);
     }
     await this.#settle();
   }

@@ -38,6 +38,7 @@ const FACTS: ViewFacts = {
   report: { report: REPORT, atMs: 1000 },
   sync: null,
   lagMs: 0,
+  needsClone: '',
   nowMs: 1500,
 };
 

@@ -56,6 +56,7 @@ function up(
     quorum: true,
     executedIndex: 100,
     lagMs: 0,
+    needsClone: '',
     ...view,
   } satisfies View & { executedIndex: number; lagMs: number };
   return {
@@ -67,6 +68,7 @@ function up(
       pid: 1,
       pidsJson: '',
       version: '0',
+      purge: null,
       uptimeMs: 1,
       ...more,
     },

@@ -64,6 +64,7 @@ export function view(facts: ViewFacts): View {
     sync: null,
     quorum: true,
     lagMs: 0,
+    needsClone: '',
     ...facts,
     agent: facts.agent === undefined || facts.agent === null ? null : { ...AGENT, ...facts.agent },
   };

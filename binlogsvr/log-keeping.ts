@@ -1,0 +1,73 @@
+import type { InstanceId, MonoMs, NodeId } from '../base/brands.ts';
+import type { Clock, Logger } from '../base/ports.ts';
+import type { AppliedLog } from './applied-log.ts';
+import type { Conditions } from './conditions.ts';
+import { LogServer } from './log-server.ts';
+import type { Entry } from './paxos/types.ts';
+import type { Needs, PeerTransport, SnapshotAsk, SnapshotPiece } from './peer-transport.ts';
+import { DEFAULT_PURGE, type PurgePolicy } from './purge-policy.ts';
+import { Purger } from './purger.ts';
+import { Snapshots } from './snapshots.ts';
+import type { ReplicatedState } from './state-types.ts';
+import type { LogStore } from './store-port.ts';
+
+export type LogKeepingPort = Readonly<{
+  self: NodeId;
+  clock: Clock;
+  log: Logger;
+  conditions: Conditions;
+  store: LogStore;
+  transport: PeerTransport;
+  purge: PurgePolicy | undefined;
+  state: () => ReplicatedState;
+  applied: () => AppliedLog;
+  appliedIndex: () => InstanceId;
+  /** Up to here a saved state was handed to the store. */
+  savedIndex: () => InstanceId;
+  /** Everything up to here is chosen and durable here. */
+  settled: () => InstanceId;
+  peersUp: () => readonly NodeId[];
+  stopped: () => boolean;
+  sendLearned: (to: NodeId, entries: readonly Entry[]) => void;
+  /** A snapshot is in the store: the log of this node goes on behind this state. */
+  installed: (state: ReplicatedState) => void;
+  failed: (error: unknown) => void;
+}>;
+
+/**
+ * What becomes of the log once it is applied: how much of it is kept, and what a peer gets that asks for what it lacks.
+ *
+ *   a peer lacks instances ──► retained here: the values (LogServer)
+ *                         └──► purged here: a snapshot, then the values behind it (Snapshots)
+ */
+export class LogKeeping {
+  readonly server: LogServer;
+  readonly snapshots: Snapshots;
+  readonly purger: Purger;
+
+  constructor(port: LogKeepingPort) {
+    const { transport, applied } = port;
+    this.snapshots = new Snapshots(port);
+    this.server = new LogServer({
+      ...port,
+      askLearn: (from, instance) => transport.send(from, { kind: 'learn', from: instance }),
+      sendSnapshot: (to) => this.snapshots.begin(to),
+    });
+    this.purger = new Purger({
+      ...port,
+      policy: port.purge ?? DEFAULT_PURGE,
+      send: (to, needs) => transport.send(to, needs),
+      formatDescriptionOf: (file) => applied().formatDescriptionOf(file, port.appliedIndex()),
+    });
+  }
+
+  message(from: NodeId, message: SnapshotAsk | SnapshotPiece | Needs): void {
+    if (message.kind === 'needs') this.purger.heard(from, message);
+    else this.snapshots.message(from, message);
+  }
+
+  tick(now: MonoMs): void {
+    this.snapshots.tick(now);
+    this.purger.tick(now);
+  }
+}

@@ -1,0 +1,40 @@
+import type { Applied, ReplicatedState } from './state-types.ts';
+
+/** Who wants to hear of a replica: each on*() returns the way to hear no more. */
+export class ReplicaEvents {
+  readonly #applied = new Set<(applied: Applied, state: ReplicatedState) => void>();
+  readonly #installed = new Set<(state: ReplicatedState) => void>();
+  readonly #change = new Set<() => void>();
+
+  /** Called for each applied value, in order, before its proposal resolves. */
+  onApplied(listener: (applied: Applied, state: ReplicatedState) => void): () => void {
+    return added(this.#applied, listener);
+  }
+
+  /** Called when a snapshot took the place of values that are never applied here. */
+  onInstalled(listener: (state: ReplicatedState) => void): () => void {
+    return added(this.#installed, listener);
+  }
+
+  /** Something a view shows may have changed. Called often: coalesce. */
+  onChange(listener: () => void): () => void {
+    return added(this.#change, listener);
+  }
+
+  applied(applied: Applied, state: ReplicatedState): void {
+    for (const listener of this.#applied) listener(applied, state);
+  }
+
+  installed(state: ReplicatedState): void {
+    for (const listener of this.#installed) listener(state);
+  }
+
+  changed(): void {
+    for (const listener of this.#change) listener();
+  }
+}
+
+function added<T>(set: Set<T>, listener: T): () => void {
+  set.add(listener);
+  return () => set.delete(listener);
+}
