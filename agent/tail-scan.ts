@@ -89,6 +89,13 @@ type FileScan = {
   reason: string;
 };
 
+/** All that the store holds, and nothing else. */
+function keptOf(matching: number): number {
+  if (!ruleHolds('cut-no-less')) return matching + 1;
+  if (!ruleHolds('cut-no-more')) return Math.max(0, matching - 1);
+  return matching;
+}
+
 async function scanFile(
   line: string,
   read: (line: string) => AsyncIterable<Buffer>,
@@ -105,8 +112,8 @@ async function scanFile(
     let reason = '';
     if (scan.cutAt === null && transactions.length > 0) ({ matching, reason } = await store.compareTail(transactions));
     scan.held += matching;
-    const kept = matching + (ruleHolds('cut-no-less') ? 0 : 1) - (ruleHolds('cut-no-more') ? 0 : 1);
-    const first = transactions[Math.max(0, kept)];
+    const kept = keptOf(matching);
+    const first = transactions[kept];
     if (matching === transactions.length || first === undefined) return;
     scan.lost += transactions.length - kept;
     if (scan.cutAt !== null) return;

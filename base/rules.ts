@@ -10,6 +10,7 @@ export const RULES = {
   'ack-after-fsync': 'a promise or an accepted leaves only when the record it rests on is on disk',
   'apply-in-order': 'a value is applied, and so acknowledged, only when every lower instance is chosen',
   'own-above-found': 'a new leader puts its own values only above the highest accepted one it found',
+  'change-travels-alone': 'a change of the voters is proposed with nothing under way before, beside or behind it',
   'phase1-after-membership':
     'a ballot holds only for the voters it was won with: after a change of them phase 1 runs again',
   'change-held-by-new-majority':

@@ -36,6 +36,14 @@ describe('the rules that can be switched off', () => {
     expect(production.some(([, text]) => text.includes(`ruleHolds('${rule}')`))).toBe(true);
   });
 
+  it.each(names)('%s is switched off by a script or a canary, which shows that it is needed', (rule) => {
+    const shown = files.filter(([path, text]) => {
+      if (!path.startsWith('test/') || !/\b(switchOff|without)\(/.test(text)) return false;
+      return text.includes(`'${rule}'`);
+    });
+    expect(shown.map(([path]) => path)).not.toEqual([]);
+  });
+
   it('hold until switched off, and again when restored', () => {
     expect(names.every(ruleHolds)).toBe(true);
     const restore = switchOff('majority', 'cut-no-less');

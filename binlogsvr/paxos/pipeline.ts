@@ -43,7 +43,7 @@ export class Pipeline {
   }
 
   hasRoom(bytes: number, lane: Lane, changesVoters: boolean): boolean {
-    if (this.#changesVoters) return false;
+    if (this.#changesVoters && ruleHolds('change-travels-alone')) return false;
     if (changesVoters) return this.#proposals.size === 0;
     if (lane === 'lease' && ruleHolds('renewal-never-waits'))
       return this.#proposals.size - this.#dataCount < this.#bounds.inFlightLease;

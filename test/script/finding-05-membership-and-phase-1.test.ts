@@ -59,3 +59,42 @@ test('5: without phase1-after-membership one instance gets two values', () => {
   without('phase1-after-membership');
   expect(schedule()).toEqual(['w', 'v']);
 });
+
+/*
+ * 5b: a value is proposed behind a change of the voters.
+ *
+ *       A (won with {A,B})         B                  C               D               E
+ *       "voters A-E" at 1 ───────► accepted
+ *       w at 2, behind it ───────► accepted: chosen by {A,B}, of three
+ *                                                     learns 1        learns 1        learns 1
+ *                                                     v at 2 ───────► accepted ─────► chosen by {C,D,E}, of five
+ */
+function behindTheChange() {
+  const script = new Script([1, 2, 3, 4, 5], {
+    voters: [1, 2, 3].map(nodeId),
+    changesVoters: (value) => textOf(value).startsWith('voters'),
+  });
+  script.elect(1, [1, 2]);
+  script.propose(1, 'voters A-E');
+  script.propose(1, 'w');
+  script.settle([1, 2]);
+  for (const node of [3, 4, 5]) {
+    const entries = [entry(1, NO_BALLOT, 'voters A-E')];
+    script.step(node, from(1, { kind: 'learned', entries, chosenUpTo: at(1) }));
+    script.fsync(node);
+    script.step(node, { kind: 'voters', voters: [1, 2, 3, 4, 5].map(nodeId), mayVote: true });
+  }
+  script.elect(3, [3, 4, 5]);
+  script.propose(3, 'v');
+  script.settle([3, 4, 5]);
+  return [script.emitted.get(1)?.[1], script.emitted.get(3)?.[1]];
+}
+
+test('5b: nothing is proposed behind a change of the voters', () => {
+  expect(behindTheChange()).toEqual([undefined, 'v']);
+});
+
+test('5b: without change-travels-alone one instance gets two values', () => {
+  without('change-travels-alone');
+  expect(behindTheChange()).toEqual(['w', 'v']);
+});

@@ -13,27 +13,6 @@ const changesVoters = (value: Uint8Array): boolean => textOf(value).startsWith('
 
 /** Schedules of the protocol findings that concern the core; the numbers are theirs. */
 describe('3: an acknowledged append behind a hole', () => {
-  test('what is chosen behind a hole is not emitted, and survives the next leader', () => {
-    const script = new Script([1, 2, 3]);
-    script.elect(1);
-    script.propose(1, 'lost');
-    script.drop();
-    script.propose(1, 'T');
-    script.settle([1, 2]);
-    expect(script.emitted.get(1)).toEqual([]); // chosen by {1,2}, but nobody may act on it
-    script.elect(2, [2, 3]);
-    expect(script.propose(2, 'elect')).toBe(3); // not into the hole below T
-    script.settle([2, 3]);
-    expect(script.emitted.get(2)).toEqual(['noop', 'T', 'elect']);
-    expect(script.emitted.get(3)).toEqual(['noop', 'T', 'elect']);
-    script.tick(2, 1000);
-    script.settle();
-    script.tick(1, 1050);
-    script.tick(1, 1100);
-    script.settle();
-    expect(script.emitted.get(1)).toEqual(['noop', 'T', 'elect']);
-  });
-
   test('while it fills, a new leader proposes nothing of its own', () => {
     const script = new Script([1, 2, 3], { tail: [entry(2, ballot(1, 2), 'T')] });
     script.step(1, { kind: 'campaign' });
