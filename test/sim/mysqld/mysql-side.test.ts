@@ -147,6 +147,14 @@ describe('production agent and sync over a scripted mysqld', () => {
     ['its disk stalls', false, ({ side }) => side.mysqld.stallDisk(8_000)],
     ['semi-sync is switched off', true, ({ side }) => side.mysqld.change('rpl_semi_sync_source_enabled', 'OFF')],
     [
+      'the supervisor dies and mysqld is an orphan',
+      false,
+      ({ node, side }) => {
+        side.mysqld.orphan();
+        node.processes.get('agent')?.kill();
+      },
+    ],
+    [
       'the power fails',
       false,
       ({ node, side }) => {

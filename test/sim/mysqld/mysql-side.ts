@@ -2,12 +2,13 @@ import { startAgent } from '../../../agent/agent.ts';
 import type { NodeId } from '../../../base/brands.ts';
 import type { Prng } from '../../../base/prng.ts';
 import type { LeaseTimes, NodeAddress } from '../../../base/topology.ts';
+import type { LogSource } from '../../../binlogsvr/log-source.ts';
 import { appendStoreOf } from '../../../cli/internal/append-store.ts';
 import { Sync } from '../../../sync/sync.ts';
 import type { Kernel } from '../kernel.ts';
 import { type SimNode, simLogger } from '../node.ts';
 import type { SimProcess } from '../process.ts';
-import { type RpcProfile, SimBinlogsvrClient } from '../rpc.ts';
+import { type RpcProfile, type Server, SimBinlogsvrClient } from '../rpc.ts';
 import type { Tally } from '../tally.ts';
 import { MysqldNode } from './node.ts';
 import type { MysqldTimes } from './times.ts';
@@ -33,6 +34,7 @@ export type MysqlSideOptions = Readonly<{
 export class MysqlSide {
   readonly mysqld: MysqldNode;
   readonly #o: MysqlSideOptions;
+  #served: Readonly<{ server: Server; log: LogSource }> | null = null;
 
   constructor(options: MysqlSideOptions) {
     const { kernel, node, random, times } = options;
@@ -42,12 +44,13 @@ export class MysqlSide {
       random,
       id: node.id,
       spawn: (name) => node.spawn(name),
-      logSource: () => node.server?.services.replica ?? null,
+      logSource: () => (this.#served !== null && this.#served.server === node.server ? this.#served.log : null),
       ...(times === undefined ? {} : { times }),
     });
     const before = node.onServer;
     node.onServer = (server) => {
       before?.(server);
+      this.#served = { server, log: servedBy(server) };
       this.#startSync(server.process, server.services);
     };
     node.supervise({ name: 'agent', run: (process) => this.#runAgent(process) });
@@ -58,7 +61,7 @@ export class MysqlSide {
     this.mysqld.powerCut();
   }
 
-  #startSync(process: SimProcess, services: NonNullable<SimNode['server']>['services']): void {
+  #startSync(process: SimProcess, services: Server['services']): void {
     const { kernel, node } = this.#o;
     const sync = new Sync({
       serverId: 0x7f00_0000 + node.id,
@@ -88,6 +91,22 @@ export class MysqlSide {
       log: simLogger(kernel, process.name),
     });
   }
+}
+
+/** Its applied log, answered by its process: not while that is frozen, never again once it is dead. */
+function servedBy({ process, services: { replica } }: Server): LogSource {
+  const within = <T>(answer: () => Promise<T>): Promise<T> =>
+    new Promise((resolve, reject) => {
+      process.deliver(() => void answer().then(resolve, reject));
+    });
+  return {
+    get state() {
+      return replica.state;
+    },
+    readLog: (from, maxBytes) => within(() => replica.readLog(from, maxBytes)),
+    waitApplied: (beyond, signal) => within(() => replica.waitApplied(beyond, signal)),
+    sampleFor: (set) => within(() => replica.sampleFor(set)),
+  };
 }
 
 function addressOf(id: NodeId): NodeAddress {

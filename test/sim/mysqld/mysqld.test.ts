@@ -337,11 +337,15 @@ describe('ends', () => {
   });
 
   it('two on one data directory, and a cut under a running one, are faults of whoever did it (12)', async () => {
-    const bench = new Bench();
-    await waiting(bench);
-    bench.server.binlog.finishCut();
-    await bench.run();
-    await expect(cutTo(bench, 0)).rejects.toThrow(/while mysqld \d+ has the data directory/);
+    const cutting = new Bench();
+    await waiting(cutting);
+    await expect(cutTo(cutting, 0)).rejects.toThrow(/while mysqld \d+ has the data directory/);
+    const starting = new Bench();
+    await starting.up();
+    expect(() => starting.node.start()).toThrow('runs already');
+    starting.node.orphan();
+    starting.node.start();
+    await expect(starting.run()).rejects.toThrow('on the data directory of mysqld 1001');
   });
 
   it('a restored snapshot brings un-acked transactions and the old uuid back (10)', async () => {

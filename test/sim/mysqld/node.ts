@@ -34,7 +34,7 @@ export type MysqldNodeOptions = Readonly<{
  *
  *   agent ──► serverFor()      sync ──► sourceFor()      client ──► connect()
  *
- * Faults are methods: kill, terminate, freeze, stallDisk, powerCut, change, persist, snapshot and restore of the datadir.
+ * Faults are methods: kill, orphan, terminate, freeze, stallDisk, powerCut, change, persist; snapshot and restore of `disk`.
  */
 export class MysqldNode {
   readonly kernel: Kernel;
@@ -159,6 +159,11 @@ export class MysqldNode {
   /** kill -9, from outside: at once. */
   kill(): void {
     for (const { process } of [...this.alive.values()]) process.kill('SIGKILL');
+  }
+
+  /** Its parent dies without it: nobody reaps it, nobody tells of it, it lives on (protocol-findings 12). */
+  orphan(): void {
+    this.#child = null;
   }
 
   /** Somebody's SIGTERM or SHUTDOWN. */
