@@ -105,6 +105,7 @@ function servedBy({ process, services: { replica } }: Server): LogSource {
     },
     readLog: (from, maxBytes) => within(() => replica.readLog(from, maxBytes)),
     waitApplied: (beyond, signal) => within(() => replica.waitApplied(beyond, signal)),
+    formatDescriptionOf: (file) => within(() => replica.formatDescriptionOf(file)),
     sampleFor: (set) => within(() => replica.sampleFor(set)),
   };
 }

@@ -1,4 +1,4 @@
-import { PhxError, reasonOf } from '../../../base/errors.ts';
+import { reasonOf } from '../../../base/errors.ts';
 import { DumpStream } from '../../../binlogsvr/dump-stream.ts';
 import { EventSplitter } from '../../../binlogsvr/event-splitter.ts';
 import type { LogSource } from '../../../binlogsvr/log-source.ts';
@@ -10,6 +10,9 @@ const CONNECT_RETRY_MS = 1_000;
 /** How often the receiver looks whether its source is still there: what heartbeats and a broken socket tell a real one. */
 const SOURCE_POLL_MS = 250;
 const DUMP_SERVER_ID = 0x7f00_0100;
+
+/** The connection to the source, not what it says: tried again for ever. */
+class LostSource extends Error {}
 
 /**
  * Receiver and applier of the one channel, with GTID auto-position and log_replica_updates=OFF:
@@ -101,18 +104,19 @@ export class ReplicaThreads {
       this.#receiver = 'CONNECTING';
       const source = this.#logSource();
       try {
-        if (source === null) throw new PhxError('UNAVAILABLE', 'cannot connect to the source');
+        if (source === null) throw new LostSource('cannot connect to the source');
         await process.io('connect to source', 2 * times.net(), () => {});
         await this.#dump(source, signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (error instanceof PhxError && error.code === 'NOT_SUCCESSOR') {
-          this.#error = `receiver error 1236: ${error.message}`;
+        this.#mysqld.kernel.trace(process.name, () => `receiver: ${reasonOf(error)}`);
+        if (!(error instanceof LostSource)) {
+          // The dump server says it with an ERR packet, and that ends the receiver (dump-session.ts).
+          this.#error = `receiver error 1236: ${reasonOf(error)}`;
           this.#receiver = 'OFF';
           this.#stop = null;
           return;
         }
-        this.#mysqld.kernel.trace(process.name, () => `receiver: ${reasonOf(error)}`);
       }
       await this.#sleep(CONNECT_RETRY_MS, signal);
     }
@@ -130,7 +134,7 @@ export class ReplicaThreads {
     watch();
     // A source that died never answers.
     const lost = new Promise<never>((_, reject) => {
-      const fail = (): void => reject(new PhxError('UNAVAILABLE', 'lost the connection to the source'));
+      const fail = (): void => reject(new LostSource('lost the connection to the source'));
       if (signal.aborted) fail();
       else signal.addEventListener('abort', fail, { once: true });
     });
