@@ -21,6 +21,7 @@ export const RULES = {
   'renewal-never-waits': 'lease values have a window of their own beside bulk',
   // Who is an acceptor.
   'forgetful-store-does-not-vote': 'a store that is not the acceptor bound for its node learns but does not vote',
+  'hole-is-amnesia': 'a store whose records are not numbered without a gap has forgotten, and says so',
   'store-that-went-back-is-refused': 'a store that has less on disk than it once confirmed is not talked to',
   'change-names-configuration': 'of two changes of one configuration of the members one is refused',
   // The apply rule.

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type InstanceId, NO_BALLOT, NO_INSTANCE, type NodeId } from '../base/brands.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import type { Logger } from '../base/ports.ts';
+import { ruleHolds } from '../base/rules.ts';
 import type { Entry } from './paxos/types.ts';
 import { causeOf, type Database, dirInUse, faultOf, openDatabase, storeIo } from './store-database.ts';
 import { findGap, Ledger } from './store-ledger.ts';
@@ -150,7 +151,8 @@ export async function verifyAcceptor(
     }
     const found = await scanBehind(db, checkpoint, saved);
     const { ledger } = found;
-    let amnesia = known ?? found.damage ?? findGap(checkpoint, found.seqs);
+    const gap = ruleHolds('hole-is-amnesia') ? findGap(checkpoint, found.seqs) : null;
+    let amnesia = known ?? found.damage ?? gap;
     if (durableHint > ledger.durableSeq) {
       amnesia ??= `acceptor record ${durableHint} was durable, the newest one is ${ledger.durableSeq}`;
     }

@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest';
-import { nodeId } from '../../base/brands.ts';
+import { instanceId, nodeId } from '../../base/brands.ts';
+import { LevelDbLogStore } from '../../binlogsvr/log-store.ts';
+import { openDatabase } from '../../binlogsvr/store-database.ts';
+import { acceptorPath } from '../../binlogsvr/store-open.ts';
+import { encodeLogKey, RECORD_CLASS } from '../../binlogsvr/store-records.ts';
+import { storeOptions, TempDir } from '../unit/binlogsvr/log-store-support.ts';
+import { accepted, B1, promised } from '../unit/binlogsvr/log-store-values.ts';
 import { UUID, type World } from '../unit/binlogsvr/replica-world.ts';
 import { fate, mastered, takeOver, without } from './steps.ts';
 
@@ -78,6 +84,38 @@ test('6b: a store that has less than it confirmed is refused', async () => {
 test('6b: without store-that-went-back-is-refused the acknowledged transaction is lost', async () => {
   without('store-that-went-back-is-refused');
   expect(await lostRecords()).toEqual({ acknowledged: true, refused: false, goesOn: true, lost: true });
+});
+
+/*
+ * 6c: LevelDB drops a record in the middle and opens without an error.
+ *
+ *          acceptor                               on disk
+ *          accepts T at 1 (record 2)              1: promise   2: T   3: U
+ *          a bit flips in the write-ahead log     1: promise          3: U
+ *          opens                                  the numbers have a hole: it forgot, so it does not vote
+ */
+async function droppedRecord() {
+  await using temp = await TempDir.make(true);
+  const options = storeOptions(temp.path);
+  const { store } = await LevelDbLogStore.open(options);
+  await store.write([promised(B1), accepted(1, B1, 'T'), accepted(2, B1, 'U')]);
+  await store.close();
+  const db = await openDatabase(acceptorPath(temp.path), false);
+  await db.del(encodeLogKey(instanceId(1), RECORD_CLASS.entry, 2));
+  await db.close();
+  const again = await LevelDbLogStore.open(options);
+  const { amnesia, tail } = again.report;
+  await again.store.close();
+  return { votes: amnesia === null, forgotT: !tail.some(({ instance }) => instance === 1) };
+}
+
+test('6c: a store with a hole in its numbers does not vote', async () => {
+  expect(await droppedRecord()).toEqual({ votes: false, forgotT: true });
+});
+
+test('6c: without hole-is-amnesia it votes, and has forgotten what it accepted', async () => {
+  without('hole-is-amnesia');
+  expect(await droppedRecord()).toEqual({ votes: true, forgotT: true });
 });
 
 test('6: once the log names the fresh store it votes, and nothing was lost', async () => {
