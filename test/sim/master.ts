@@ -124,7 +124,7 @@ export class ScriptedMaster {
     const { kernel, node, data, history, unique, tally, process } = this.#o;
     kernel.trace(process.name, () => `is master of epoch ${epoch}`);
     tally.add('mastership');
-    history.opens(`node ${node} for epoch ${epoch}`, data.executed, kernel.now);
+    history.opens(`node ${node}`, epoch, data.executed);
     this.#epoch = epoch;
     this.#tenureUuid = `00000000-0000-0000-0000-${unique().toString(16).padStart(12, '0')}`;
     this.#gno = 0;

@@ -52,10 +52,13 @@ export class History {
     this.#reads.push(read);
   }
 
-  /** A server is opened for clients: everything acknowledged before must be in it, with the content that was written. */
-  opens(server: string, executed: Readonly<{ has(gtid: string): boolean }>, at: number): void {
-    for (const { gtid, ackedAt } of this.#writes.values()) {
-      if (ackedAt <= at) check(executed.has(gtid), () => `${server} opens without acknowledged ${gtid}`);
+  /** A server is opened for clients in `epoch`: everything the log holds before its election must be in it. */
+  opens(server: string, epoch: number, executed: Readonly<{ has(gtid: string): boolean }>): void {
+    const elected = this.#log.electionOf(epoch);
+    check(elected !== undefined, () => `${server} opens for epoch ${epoch}, which no node has in its log`);
+    for (const { gtid, instance } of this.#log.transactions) {
+      if (instance > elected) break;
+      check(executed.has(gtid), () => `${server} opens for epoch ${epoch} without ${gtid}, logged before its election`);
     }
   }
 

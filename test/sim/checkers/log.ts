@@ -25,6 +25,7 @@ export class LogChecker {
   readonly #appliedBy = new Map<string, number>();
   readonly #transactions: LoggedTransaction[] = [];
   readonly #order = new Map<string, number>();
+  readonly #elections = new Map<number, number>();
   #highest = 0;
 
   /** Accepted transactions in the order of the log. */
@@ -34,6 +35,11 @@ export class LogChecker {
 
   get highest(): number {
     return this.#highest;
+  }
+
+  /** The instance that began `epoch`. */
+  electionOf(epoch: number): number | undefined {
+    return this.#elections.get(epoch);
   }
 
   /** Place of a transaction in the log, from 0; undefined if no node has applied it. */
@@ -59,6 +65,7 @@ export class LogChecker {
         () => `${life} is first to apply ${instance}, the log is at ${this.#highest}`,
       );
       this.#highest = instance;
+      if (state.epoch > 0 && !this.#elections.has(state.epoch)) this.#elections.set(state.epoch, instance);
       for (const { gtid, crc } of transactions) {
         check(!this.#order.has(gtid), () => `transaction ${gtid} is in the log twice`);
         this.#order.set(gtid, this.#transactions.length);

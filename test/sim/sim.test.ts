@@ -1,0 +1,48 @@
+import { availableParallelism } from 'node:os';
+import { expect, it } from 'vitest';
+import { count } from '../support/tier.ts';
+import { runInPool } from './pool.ts';
+import { runSeed, type SeedJob, WORLD_NAMES } from './seed.ts';
+
+const SEEDS = count(20_000, 2_000);
+const ONCE_MORE = 6;
+/** Where the daily seeds begin: `npm run sim` begins at 1. */
+const FIRST = 100_000;
+
+function* jobs(seeds: number): Generator<SeedJob> {
+  for (let seed = FIRST; seed < FIRST + seeds; seed += 1) yield { seed };
+}
+
+it(`${SEEDS} seeds: nothing acknowledged is lost, no stale read, well again after healing`, async () => {
+  const failed: string[] = [];
+  let acknowledged = 0;
+  let passed = 0;
+  for await (const { seed, failure, result } of runInPool(jobs(SEEDS), availableParallelism())) {
+    if (failure !== null) failed.push(`npm run sim -- --seed ${seed} --trace: ${failure}`);
+    if (result === null) continue;
+    passed += 1;
+    acknowledged += result.counts['write acknowledged'] ?? 0;
+  }
+  expect(failed).toEqual([]);
+  expect(passed).toBe(SEEDS);
+  // An idle world would pass too.
+  expect(acknowledged).toBeGreaterThan(SEEDS * 10);
+}, 1_800_000);
+
+it.each(WORLD_NAMES)(
+  'world %s: the same seed is the same run, here and in another process, traced or not',
+  async (world) => {
+    const job = (seed: number): SeedJob => ({ seed, world });
+    const seeds = Array.from({ length: ONCE_MORE }, (_, i) => FIRST + i);
+    const here = new Map<number, string>();
+    for (const seed of seeds) {
+      const traced = await runSeed({ ...job(seed), trace: true });
+      here.set(seed, traced.result?.digest ?? traced.failure ?? '');
+      const again = await runSeed({ ...job(seed), trace: true });
+      expect(again.trace).toEqual(traced.trace);
+    }
+    for await (const { seed, result, failure } of runInPool(seeds.map(job), 2)) {
+      expect(result?.digest ?? failure).toBe(here.get(seed));
+    }
+  },
+);
