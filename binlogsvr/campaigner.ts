@@ -9,6 +9,8 @@ type NackReason = Extract<Message, { kind: 'nack' }>['reason'];
 
 /** A campaign without an answer is looked at again after this. */
 const CAMPAIGN_MS = 1000;
+/** A campaign that takes longer has silent peers: whoever still wants to lead begins another one. */
+const CAMPAIGN_MS_MAX = 2000;
 /** After a lost campaign: random up to this, so that two candidates do not meet for ever. */
 const CAMPAIGN_JITTER_MS = 150;
 /** The master regains the proposer's role within this, as long as nobody may take over by the clock. */
@@ -32,6 +34,8 @@ export type CampaignPort = Readonly<{
   takeoverInMs: () => number;
   /** Begins a phase 1. */
   campaign: () => void;
+  /** Ends a campaign; who leads goes on leading. */
+  giveUp: () => void;
 }>;
 
 /** Makes this node the distinguished proposer: when asked, and by itself while it is the master of the open epoch. */
@@ -39,6 +43,9 @@ export class Campaigner {
   readonly #p: CampaignPort;
   #autoAt: number | null = null;
   #lastNack: NackReason | null = null;
+  #campaignSince: number | null = null;
+  /** Calls of lead() under way. */
+  #wanting = 0;
 
   constructor(port: CampaignPort) {
     this.#p = port;
@@ -46,6 +53,17 @@ export class Campaigner {
 
   /** @throws PhxError LEASE_RUNS, NO_QUORUM, TIMEOUT; UNAVAILABLE on close */
   async lead(timeoutMs: number): Promise<void> {
+    this.#wanting += 1;
+    try {
+      await this.#lead(timeoutMs);
+    } finally {
+      this.#wanting -= 1;
+      // A prepare that is repeated for ever would depose somebody long after anyone wanted it.
+      if (this.#wanting === 0 && !this.#isMaster()) this.#p.giveUp();
+    }
+  }
+
+  async #lead(timeoutMs: number): Promise<void> {
     const { clock, random, conditions, leading, campaigning } = this.#p;
     const deadline = clock.now() + timeoutMs;
     for (;;) {
@@ -73,6 +91,7 @@ export class Campaigner {
 
   /** The master of the open epoch has to be the proposer, or its appends and renewals go nowhere. */
   tick(now: number): void {
+    this.#endSilent(now);
     const { self, random, state, leading, campaigning, quorum, voteless, takeoverInMs } = this.#p;
     const { open, master } = state();
     const wanted = open && master === self && voteless() === null && quorum();
@@ -88,6 +107,20 @@ export class Campaigner {
     if (now < this.#autoAt) return;
     this.#autoAt = null;
     this.#campaign();
+  }
+
+  #endSilent(now: number): void {
+    if (!this.#p.campaigning()) this.#campaignSince = null;
+    else if (this.#campaignSince === null) this.#campaignSince = now;
+    else if (now - this.#campaignSince >= CAMPAIGN_MS_MAX) {
+      this.#campaignSince = null;
+      this.#p.giveUp();
+    }
+  }
+
+  #isMaster(): boolean {
+    const { open, master } = this.#p.state();
+    return open && master === this.#p.self;
   }
 
   #campaign(): void {

@@ -1,5 +1,5 @@
 import type { NodeId } from '../base/brands.ts';
-import { memberAt, votersOf, votes, wasRemoved } from './membership.ts';
+import { memberAt, sameStores, votersOf, votes, wasRemoved } from './membership.ts';
 import type { PeerHello } from './peer-transport.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { Member } from './values.ts';
@@ -24,6 +24,8 @@ export type FoundingFacts = Readonly<{
   nodes: readonly NodeId[];
   /** No acceptor record in this node's store. */
   empty: boolean;
+  /** The node was started to join a cluster there is, not to found one. */
+  joining?: boolean;
   /** The store was begun because an earlier one was damaged: it cannot know what that one voted for. */
   forgot: boolean;
   /** The last hello of each peer admitted since start. */
@@ -42,13 +44,14 @@ export function decideFounding(founding: Founding, facts: FoundingFacts): Foundi
   if (founding.kind === 'unbound' && facts.forgot) {
     return { next: null, reason: 'store was begun after damage: learning until replaced in the log' };
   }
+  if (facts.joining) return { next: null, reason: 'joining: waiting for the cluster to take this node in' };
   const missing = facts.nodes.filter((node) => node !== facts.self.node && !facts.met.has(node));
   if (missing.length > 0) {
     return { next: null, reason: `founding: waiting to meet ${names(missing)}` };
   }
   const hellos = facts.nodes.filter((node) => node !== facts.self.node).map((node) => facts.met.get(node) as PeerHello);
   if (founding.kind === 'bound') {
-    const open = hellos.filter((hello) => !sameMembers(hello.founders, founding.founders));
+    const open = hellos.filter((hello) => !sameStores(hello.founders, founding.founders));
     if (open.length > 0) {
       return {
         next: null,
@@ -63,7 +66,7 @@ export function decideFounding(founding: Founding, facts: FoundingFacts): Foundi
   const list = [facts.self, ...hellos.map((h) => ({ node: h.node, storeId: h.storeId }))].sort(
     (a, b) => a.node - b.node,
   );
-  const strangers = hellos.filter((h) => (h.founders.length > 0 ? !sameMembers(h.founders, list) : !h.empty));
+  const strangers = hellos.filter((h) => (h.founders.length > 0 ? !sameStores(h.founders, list) : !h.empty));
   if (strangers.length > 0) {
     return {
       next: null,
@@ -109,11 +112,6 @@ function whyVoteless(state: ReplicatedState, self: Member): string {
     return `store ${self.storeId} is not the one the log names (${seat.storeId}): learning until the leader replaces it`;
   }
   return votes(seat) ? '' : 'a learner: follows the log without a vote';
-}
-
-export function sameMembers(a: readonly Member[], b: readonly Member[]): boolean {
-  if (a.length !== b.length) return false;
-  return a.every((member) => b.some((other) => other.node === member.node && other.storeId === member.storeId));
 }
 
 export const FOUNDING_META = 'founding';

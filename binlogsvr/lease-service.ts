@@ -1,9 +1,10 @@
-import { epochOf, type InstanceId, type NodeId } from '../base/brands.ts';
+import { epochOf, type InstanceId, instanceId, type NodeId, nodeId } from '../base/brands.ts';
 import { type ErrorCode, PhxError } from '../base/errors.ts';
 import type { Clock } from '../base/ports.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { GtidSet } from '../mysql/gtid-set.ts';
 import type { Outcome } from '../proto/binlogsvr-types.ts';
+import { isElectable, memberAt } from './membership.ts';
 import type { Replica } from './replica.ts';
 import type { Applied } from './state-types.ts';
 import type { LogValue } from './values.ts';
@@ -42,6 +43,13 @@ export class LeaseService {
       const check = (): void => {
         const { baseline, epoch, open, master } = replica.state;
         if (baseline === null) throw new PhxError('NOT_EXECUTED', 'the log has no baseline yet');
+        const seat = memberAt(replica.state, this.#self);
+        if (seat !== undefined && !isElectable(seat)) {
+          throw new PhxError(
+            'MEMBER_REFUSED',
+            `this node is ${seat.kind ?? 'a voter that is never elected, by its rule'}`,
+          );
+        }
         if (epoch !== basedOnEpoch) throw new PhxError('WRONG_EPOCH', `epoch is ${epoch}, not ${basedOnEpoch}`);
         if (open) throw new PhxError('WRONG_EPOCH', `epoch ${epoch} of node ${master} is open: fence it first`);
       };
@@ -97,6 +105,36 @@ export class LeaseService {
     });
   }
 
+  /**
+   * The holder makes `to` master, which is known to have executed everything up to `executedUpTo` (an applied index). Only
+   * after every session on the local mysqld is closed and none can be opened: from here on this node states no lease,
+   * whatever becomes of the transfer (protocol-findings 7). Refused, it can only be released.
+   */
+  transfer(epoch: number, to: number, executedUpTo: number, timeoutMs: number): Promise<Outcome> {
+    return this.#decide(timeoutMs, async (left) => {
+      const replica = this.#replica;
+      const check = (): void => {
+        this.#assertMaster(epoch);
+        const seat = memberAt(replica.state, to);
+        if (seat === undefined || !isElectable(seat) || to === this.#self) {
+          throw new PhxError(
+            'MEMBER_REFUSED',
+            `node ${to} cannot take over: it is no other member that may be elected`,
+          );
+        }
+        const { lastTransactionIndex } = replica.state;
+        if (executedUpTo < lastTransactionIndex) {
+          throw new PhxError('NOT_EXECUTED', `node ${to} has executed ${executedUpTo} of ${lastTransactionIndex}`);
+        }
+      };
+      check();
+      replica.releaseLease(epoch);
+      await replica.lead(left());
+      check();
+      return { kind: 'transfer', epoch: epochOf(epoch), to: nodeId(to), executedUpTo: instanceId(executedUpTo) };
+    });
+  }
+
   #assertMaster(epoch: number): void {
     const { state } = this.#replica;
     if (state.epoch !== epoch || state.master !== this.#self || !state.open) {
@@ -139,6 +177,7 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'WRONG_EPOCH',
   'NOT_SUCCESSOR',
   'NOT_EXECUTED',
+  'MEMBER_REFUSED',
   'LEASE_RUNS',
   'NOT_LEADER',
   'NO_QUORUM',

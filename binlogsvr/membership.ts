@@ -1,4 +1,4 @@
-import { NODE_ID_MAX, type NodeId } from '../base/brands.ts';
+import { type InstanceId, NODE_ID_MAX, type NodeId } from '../base/brands.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { type Accepted, type Refusal, type ReplicatedState, refuse, type Verdict } from './state-types.ts';
 import type { ElectionRule, LogValue, Member, MemberKind, MembershipValue } from './values.ts';
@@ -70,9 +70,27 @@ export function wasRemoved(state: Pick<ReplicatedState, 'removed'>, node: NodeId
   return state.removed.some((each) => each.node === node && each.storeId === storeId);
 }
 
+export function sameStores(a: readonly Member[], b: readonly Member[]): boolean {
+  if (a.length !== b.length) return false;
+  return a.every((member) => b.some((other) => other.node === member.node && other.storeId === member.storeId));
+}
+
 type ReplaceStore = Extract<LogValue, { kind: 'replaceStore' }>;
 
-export function judgeMembership(state: ReplicatedState, value: MembershipValue | ReplaceStore): Verdict {
+export function judgeMembership(
+  state: ReplicatedState,
+  instance: InstanceId,
+  value: MembershipValue | ReplaceStore,
+): Verdict {
+  const verdict = judge(state, value);
+  if ('code' in verdict) return verdict;
+  const voters = votersOf(verdict.change.members ?? state.members);
+  return sameStores(voters, votersOf(state.members))
+    ? verdict
+    : { change: { ...verdict.change, membersSince: instance } };
+}
+
+function judge(state: ReplicatedState, value: MembershipValue | ReplaceStore): Verdict {
   if (value.configVersion !== state.configVersion && ruleHolds('change-names-configuration')) {
     const now = state.configVersion;
     return refuse('NOT_SUCCESSOR', `the change is of configuration ${value.configVersion}, the current one is ${now}`);

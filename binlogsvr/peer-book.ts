@@ -27,6 +27,10 @@ export class PeerBook {
     return [...this.#up.keys()];
   }
 
+  get hellos(): readonly PeerHello[] {
+    return [...this.#up.values()];
+  }
+
   storeOf(node: NodeId): string | null {
     return this.#up.get(node)?.storeId ?? null;
   }

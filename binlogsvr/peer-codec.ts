@@ -20,6 +20,7 @@ export type WireHello = {
   founders: { node: number; storeId: string }[];
   incarnation: number;
   leaseAge?: LeaseAge | null;
+  joins?: { host: string; rpc: number } | null;
 };
 export type WireFrame = { hello?: WireHello | null; messages?: WireMessage[] };
 
@@ -183,6 +184,7 @@ export function helloFromWire(wire: WireHello): PeerHello {
     empty: wire.empty,
     founders: wire.founders.map((f) => ({ node: nodeId(f.node), storeId: f.storeId })),
     leaseAge: wire.leaseAge ?? null,
+    ...(wire.joins ? { joins: { host: wire.joins.host, rpc: wire.joins.rpc } } : {}),
   };
 }
 

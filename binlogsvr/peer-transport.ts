@@ -1,6 +1,7 @@
 import type { InstanceId, NodeId } from '../base/brands.ts';
 import type { Message } from './paxos/types.ts';
-import type { Member } from './values.ts';
+import type { ReplicatedState } from './state-types.ts';
+import type { Member, PeerAddress } from './values.ts';
 
 /** How long ago the sender first accepted or learned the newest lease value it knows (protocol-findings 17). */
 export type LeaseAge = Readonly<{ epoch: number; renewal: number; incarnation?: number; ageMs: number }>;
@@ -49,6 +50,8 @@ export type PeerHello = Readonly<{
   founders: readonly Member[];
   /** So that a node that was restarted does not wait once more for a lease that ran out meanwhile. */
   leaseAge: LeaseAge | null;
+  /** Said by a node that is no member and wants to be: where it is dialled. */
+  joins?: PeerAddress;
 }>;
 
 /** The replica, as a transport sees it. All calls are made from the transport's own turn of the event loop, never nested in send(). */
@@ -83,6 +86,8 @@ export interface PeerTransport {
   send(to: NodeId, message: PeerMessage): void;
   /** Tells every connected peer the hello as it is now. */
   announce(): void;
+  /** Who belongs to the cluster by the log: those are dialled, and who was removed is let go. Again after each change. */
+  roster(state: Pick<ReplicatedState, 'members' | 'removed'>): void;
   peers(): readonly PeerLink[];
   close(): Promise<void>;
 }

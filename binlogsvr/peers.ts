@@ -1,5 +1,5 @@
 import type { Client, Metadata, Server, ServiceError } from '@grpc/grpc-js';
-import type { NodeId } from '../base/brands.ts';
+import { type NodeId, nodeId } from '../base/brands.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import type { Logger } from '../base/ports.ts';
 import type { NodeAddress, Security } from '../base/topology.ts';
@@ -15,6 +15,7 @@ import {
   type PeerTransport,
   valueBytesOf,
 } from './peer-transport.ts';
+import type { ReplicatedState } from './state-types.ts';
 
 const PROTOCOL = '1';
 /** A dial without a hello is dropped after this and begun anew: a SYN into a black hole is repeated ever more rarely. */
@@ -22,17 +23,24 @@ const DIAL_MS = 1000;
 /** A refusal said last has this long to leave before the connection is dropped. */
 const LINGER_MS = 100;
 const LOGGED_REASONS_MAX = 16;
+/** A removed node is let go after this: it should hear of its removal first. */
+const LET_GO_MS = 1000;
+/** Nodes connected that are no members yet. */
+const JOINERS_MAX = 8;
 const REDIAL_MS_MIN = 100;
 const REDIAL_MS_MAX = 1000;
 /** Messages with less value bytes than this go ahead of bulk, so that a renewal does not wait behind appends. */
 const SMALL_BYTES_MAX = 512;
 
+type DialAddress = Pick<NodeAddress, 'id' | 'host' | 'rpc'>;
+
 export type GrpcPeersOptions = Readonly<{
   cluster: string;
   /** Digest of what all nodes must agree on. */
   checksum: Uint8Array;
-  self: NodeAddress;
-  nodes: readonly NodeAddress[];
+  self: DialAddress;
+  /** Known by configuration; the log adds to them. */
+  nodes: readonly DialAddress[];
   security: Security;
   log: Logger;
 }>;
@@ -49,13 +57,16 @@ type ServerCall = FrameCall & {
 type Side = { stream: PeerStream; hello: PeerHello };
 
 type Peer = {
-  readonly address: NodeAddress;
+  address: DialAddress;
+  /** A node that wants to join: forgotten when it goes away without having become a member. */
+  joiner: boolean;
   /** The stream this node dialled, and the one the peer dialled; null until its hello passed. */
   out: Side | null;
   in: Side | null;
   dialling: PeerStream | null;
   redialMs: number;
   redialTimer: NodeJS.Timeout | null;
+  letGoTimer: NodeJS.Timeout | null;
   storeId: string;
   reason: string;
   /** Refusals logged since it was last connected. */
@@ -81,17 +92,7 @@ export class GrpcPeers implements PeerTransport {
     this.#o = options;
     for (const address of options.nodes) {
       if (address.id === options.self.id) continue;
-      this.#peers.set(address.id, {
-        address,
-        out: null,
-        in: null,
-        dialling: null,
-        redialMs: REDIAL_MS_MIN,
-        redialTimer: null,
-        storeId: '',
-        reason: 'not connected yet',
-        logged: new Set(),
-      });
+      this.#know(address, false);
     }
   }
 
@@ -122,6 +123,59 @@ export class GrpcPeers implements PeerTransport {
     }
   }
 
+  roster({ members, removed }: Pick<ReplicatedState, 'members' | 'removed'>): void {
+    for (const { node, address } of members) {
+      if (node === this.#o.self.id) continue;
+      const peer = this.#peers.get(node);
+      if (peer !== undefined) peer.joiner = false;
+      if (address === undefined) continue;
+      const { host, rpc } = address;
+      if (peer === undefined) this.#dial(this.#know({ id: node, host, rpc }, false));
+      else peer.address = { id: node, host, rpc };
+    }
+    for (const peer of this.#peers.values()) {
+      const isMember = members.some(({ node }) => node === peer.address.id);
+      const wasRemoved = removed.some(({ node, storeId }) => node === peer.address.id && storeId === peer.storeId);
+      if (isMember || !wasRemoved || peer.letGoTimer !== null) continue;
+      peer.letGoTimer = setTimeout(() => this.#letGo(peer, 'this node was removed from the cluster'), LET_GO_MS);
+    }
+  }
+
+  #know(address: DialAddress, joiner: boolean): Peer {
+    const peer: Peer = {
+      address,
+      joiner,
+      out: null,
+      in: null,
+      dialling: null,
+      redialMs: REDIAL_MS_MIN,
+      redialTimer: null,
+      letGoTimer: null,
+      storeId: '',
+      reason: 'not connected yet',
+      logged: new Set(),
+    };
+    this.#peers.set(address.id, peer);
+    return peer;
+  }
+
+  /** Not a peer any more; `reason` is told to it if it is still there. */
+  #letGo(peer: Peer, reason: string): void {
+    if (this.#peers.get(peer.address.id) !== peer) return;
+    this.#peers.delete(peer.address.id);
+    this.#quiet(peer);
+    this.#o.log.info('peer let go', { peer: peer.address.id, reason });
+    for (const side of [peer.out, peer.in]) side?.stream.close(this.#hello(reason));
+    peer.dialling?.destroy(reason);
+  }
+
+  #quiet(peer: Peer): void {
+    if (peer.redialTimer !== null) clearTimeout(peer.redialTimer);
+    if (peer.letGoTimer !== null) clearTimeout(peer.letGoTimer);
+    peer.letGoTimer = null;
+    peer.redialTimer = null;
+  }
+
   peers(): readonly PeerLink[] {
     return [...this.#peers.values()].map((peer) => ({
       node: peer.address.id,
@@ -134,7 +188,7 @@ export class GrpcPeers implements PeerTransport {
   async close(): Promise<void> {
     this.#closed = true;
     for (const peer of this.#peers.values()) {
-      if (peer.redialTimer !== null) clearTimeout(peer.redialTimer);
+      this.#quiet(peer);
       for (const stream of [peer.out?.stream, peer.in?.stream, peer.dialling]) stream?.destroy('this node is closing');
     }
     for (const stream of this.#strangers) stream.destroy('this node is closing');
@@ -179,7 +233,7 @@ export class GrpcPeers implements PeerTransport {
   }
 
   #redial(peer: Peer): void {
-    if (this.#closed || peer.redialTimer !== null) return;
+    if (this.#closed || peer.redialTimer !== null || this.#peers.get(peer.address.id) !== peer) return;
     peer.redialTimer = setTimeout(() => {
       peer.redialTimer = null;
       this.#dial(peer);
@@ -233,13 +287,26 @@ export class GrpcPeers implements PeerTransport {
   #peerOf(wire: WireHello, stream: PeerStream): Peer | null {
     const peer = this.#peers.get(wire.node as NodeId);
     if (peer !== undefined) return peer;
-    const reason =
-      wire.node === this.#o.self.id
-        ? `node id ${wire.node} is this node's own`
-        : `node ${wire.node} is not in the configuration of node ${this.#o.self.id}`;
+    const reason = this.#objectionToStranger(wire);
+    if (reason === null && wire.joins) {
+      const { host, rpc } = wire.joins;
+      return this.#know({ id: nodeId(wire.node), host, rpc }, true);
+    }
     this.#o.log.warn('refused a peer', { reason });
-    stream.close(this.#hello(reason));
+    stream.close(this.#hello(reason ?? 'unknown'));
     return null;
+  }
+
+  /** Null: a node that may join. */
+  #objectionToStranger(wire: WireHello): string | null {
+    const { self } = this.#o;
+    if (wire.node === self.id) return `node id ${wire.node} is this node's own`;
+    const objection = this.#handler?.admit(helloFromWire(wire)) ?? null;
+    if (objection !== null) return objection;
+    if (!wire.joins)
+      return `node ${wire.node} is not known to node ${self.id}: not in its configuration, no member by the log`;
+    const joiners = [...this.#peers.values()].filter(({ joiner }) => joiner).length;
+    return joiners < JOINERS_MAX ? null : `${JOINERS_MAX} nodes are joining already`;
   }
 
   /** Checks a hello; true if it passed. */
@@ -320,7 +387,9 @@ export class GrpcPeers implements PeerTransport {
       peer[side] = null;
       peer.reason = reason;
       this.#o.log.info('peer stream ended', { peer: peer.address.id, side, reason });
-      if (peer.out === null && peer.in === null && !this.#closed) this.#handler?.onPeerDown(peer.address.id);
+      if (peer.out !== null || peer.in !== null || this.#closed) return;
+      this.#handler?.onPeerDown(peer.address.id);
+      if (peer.joiner) this.#letGo(peer, 'it went away before it was a member');
     }
   }
 
@@ -339,6 +408,7 @@ export class GrpcPeers implements PeerTransport {
       founders: hello.founders.map(({ node, storeId }) => ({ node, storeId })),
       incarnation: hello.incarnation,
       ...(hello.leaseAge === null ? {} : { leaseAge: hello.leaseAge }),
+      ...(hello.joins === undefined ? {} : { joins: hello.joins }),
     };
   }
 }

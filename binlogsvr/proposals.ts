@@ -63,6 +63,14 @@ export class Proposals {
     });
   }
 
+  /** At once and past the hold, or not at all. */
+  submitAlone(bytes: Uint8Array, deadline: number): Promise<Applied> {
+    return new Promise((resolve, reject) => {
+      if (this.#place({ bytes, deadline, resolve, reject }, 'lease')) return;
+      reject(new PhxError('NOT_LEADER', 'propose: this node is not the proposer, or not ready to propose'));
+    });
+  }
+
   /** A slot may have become free, or leadership changed. */
   pump(): void {
     for (const lane of ['lease', 'data'] as const) {

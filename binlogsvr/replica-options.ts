@@ -4,6 +4,7 @@ import type { LeaseTimes } from '../base/topology.ts';
 import type { PeerTransport } from './peer-transport.ts';
 import type { PurgePolicy } from './purge-policy.ts';
 import type { LogStore, OpenReport } from './store-port.ts';
+import type { PeerAddress } from './values.ts';
 
 /** What a Replica stands on. */
 export type ReplicaOptions = Readonly<{
@@ -17,6 +18,10 @@ export type ReplicaOptions = Readonly<{
   random: Random;
   log: Logger;
   lease: LeaseTimes;
+  /** Where peers dial founders, for the log's first value. */
+  addresses?: ReadonlyMap<NodeId, PeerAddress>;
+  /** Where peers dial this node: it joins a cluster there is. */
+  join?: PeerAddress;
   /** Default: DEFAULT_PURGE. */
   purge?: PurgePolicy;
   /** The store failed: the process has to end (an acceptor that cannot remember must not answer). */

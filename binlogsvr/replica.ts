@@ -7,9 +7,11 @@ import { Barriers } from './barriers.ts';
 import { Campaigner } from './campaigner.ts';
 import { Conditions } from './conditions.ts';
 import { newestState } from './config-state.ts';
+import { InOrder } from './in-order.ts';
 import { Leases } from './leases.ts';
 import { LogKeeping } from './log-keeping.ts';
 import type { LogSource } from './log-source.ts';
+import { Membership } from './membership-service.ts';
 import { Outbox } from './outbox.ts';
 import { PaxosNode } from './paxos/node.ts';
 import { CHOSEN_BALLOT, type Chosen, type Effects, type Envelope, type Input } from './paxos/types.ts';
@@ -22,7 +24,6 @@ import type { ReplicaOptions } from './replica-options.ts';
 import { apply } from './state-machine.ts';
 import { StateSaver } from './state-saver.ts';
 import type { Applied, ReplicatedState } from './state-types.ts';
-import { StoreReplacer } from './store-replacer.ts';
 import { StoreWriter } from './store-writer.ts';
 import { changesMembers, changesVoters, decodeValue, encodeValue } from './value-codec.ts';
 import type { LogValue, Member } from './values.ts';
@@ -43,6 +44,8 @@ export class Replica implements LogSource, PeerHandler {
   readonly #o: ReplicaOptions;
   readonly #self: Member;
   readonly #incarnation: number;
+  /** Changes of who belongs to the cluster. */
+  readonly membership: Membership;
   readonly #core: PaxosNode;
   readonly #voting: Voting;
   readonly #floors: PeerFloors;
@@ -54,15 +57,14 @@ export class Replica implements LogSource, PeerHandler {
   readonly #campaigner: Campaigner;
   readonly #barriers: Barriers;
   readonly keeping: LogKeeping;
-  readonly #replacer: StoreReplacer;
   readonly #leases: Leases;
   readonly #peers = new PeerBook();
   readonly #outbox: Outbox;
   readonly events = new ReplicaEvents();
   readonly onApplied: ReplicaEvents['onApplied'] = (listener) => this.events.onApplied(listener);
   readonly onChange: ReplicaEvents['onChange'] = (listener) => this.events.onChange(listener);
-  readonly #applying: Chosen[] = [];
-  #draining = false;
+  /** A listener may make the core step again: applying stays in order. */
+  readonly #applying = new InOrder<Chosen>((chosen) => this.#apply(chosen));
   #state: ReplicatedState;
   #stopped = false;
   #cancelTick: () => void = () => {};
@@ -80,6 +82,7 @@ export class Replica implements LogSource, PeerHandler {
     this.#core = new PaxosNode({
       node: self,
       voters: voting.nodes,
+      votersSince: state.membersSince,
       mayVote: voting.current.mayVote,
       promised: report.promised,
       chosenUpTo: state.appliedIndex,
@@ -117,6 +120,7 @@ export class Replica implements LogSource, PeerHandler {
       voteless: () => (this.mayVote ? null : this.votingReason),
       takeoverInMs: () => this.takeoverInMs,
       campaign: () => this.#step({ kind: 'campaign' }),
+      giveUp: () => this.#step({ kind: 'giveUp' }),
     });
     this.#barriers = new Barriers(
       {
@@ -142,8 +146,10 @@ export class Replica implements LogSource, PeerHandler {
       installed: (installed) => this.#installed(installed),
       failed: (error) => this.#fatal(error),
     });
-    this.#replacer = new StoreReplacer({
+    this.membership = new Membership({
       ...shared,
+      hellos: () => this.#peers.hellos,
+      lead: (timeoutMs) => this.lead(timeoutMs),
       chosenUpTo: () => this.#core.chosenUpTo,
       inFlight: () => this.#core.inFlight,
       storeOf: (node) => this.#peers.storeOf(node),
@@ -151,7 +157,8 @@ export class Replica implements LogSource, PeerHandler {
       // Id 0 is no barrier's: only how far the peer is is wanted.
       ask: (node) => transport.send(node, { kind: 'query', id: 0 }),
       hold: (held) => this.#proposals.hold(held),
-      propose: (value) => this.#proposeNow(encodeValue(value), 'lease'),
+      proposeNow: (value) => this.#proposeNow(encodeValue(value), 'lease'),
+      submit: (value, deadline) => this.#proposals.submitAlone(encodeValue(value), deadline),
     });
   }
 
@@ -160,9 +167,13 @@ export class Replica implements LogSource, PeerHandler {
     const { store, report, log, nodes } = options;
     const state = await newestState(store, report);
     const self = { node: options.self, storeId: report.identity.storeId };
-    const voting = await Voting.load({ store, log, self, nodes }, state);
+    const voting = await Voting.load(
+      { store, log, self, nodes, join: options.join, addresses: options.addresses },
+      state,
+    );
     const replica = new Replica(options, voting, await PeerFloors.load(store), state);
     options.transport.start(replica);
+    options.transport.roster(state);
     replica.#start();
     return replica;
   }
@@ -298,11 +309,12 @@ export class Replica implements LogSource, PeerHandler {
       empty: this.#o.report.empty && !this.#writer.used,
       founders: this.#voting.founders,
       leaseAge: this.#leases.age(),
+      ...this.#voting.joins(this.#state),
     };
   }
 
   admit(hello: PeerHello): string | null {
-    return this.#floors.check(hello);
+    return this.#voting.objection(hello, this.#state) ?? this.#floors.check(hello);
   }
 
   onPeerUp(hello: PeerHello): void {
@@ -382,8 +394,7 @@ export class Replica implements LogSource, PeerHandler {
     for (const envelope of effects.sendNow) this.#outbox.send(envelope);
     this.#writer.add(effects.persist, effects.sendAfterPersist);
     for (const asked of effects.serveLearn) void this.keeping.server.serve(asked.to, asked.from);
-    for (const chosen of effects.chosen) this.#applying.push(chosen);
-    this.#drainApplies();
+    this.#applying.add(effects.chosen);
     if (effects.leadership !== null) {
       const what = effects.leadership === 'won' ? 'became proposer' : 'ceased to be proposer';
       this.#o.log.info(what, { node: this.#self.node, promised: this.#core.promised });
@@ -396,17 +407,6 @@ export class Replica implements LogSource, PeerHandler {
     return effects;
   }
 
-  /** A listener may make the core step again: applying stays in order. */
-  #drainApplies(): void {
-    if (this.#draining || this.#applying.length === 0) return;
-    this.#draining = true;
-    try {
-      for (let next = this.#applying.shift(); next !== undefined; next = this.#applying.shift()) this.#apply(next);
-    } finally {
-      this.#draining = false;
-    }
-  }
-
   #apply({ instance, value: bytes }: Chosen): void {
     const now = this.#o.clock.now();
     const value = decodeValue(bytes);
@@ -417,7 +417,9 @@ export class Replica implements LogSource, PeerHandler {
     this.#saver.applied(state, bytes.length, now);
     this.events.applied(applied, state);
     this.#proposals.applied(bytes, applied);
-    if (changesMembers(bytes)) this.#voting.applied(state, changesVoters(bytes));
+    if (!changesMembers(bytes)) return;
+    this.#voting.applied(state, changesVoters(bytes));
+    this.#o.transport.roster(state);
   }
 
   /** A snapshot is in the store: the log of this node goes on behind it. */
@@ -428,9 +430,9 @@ export class Replica implements LogSource, PeerHandler {
     this.#saver.installed(state);
     this.#step({ kind: 'installed', upTo: state.appliedIndex });
     this.#voting.applied(state, false);
-    // Who made them voters is somewhere in what was skipped.
+    this.#o.transport.roster(state);
     const { nodes: voters } = this.#voting;
-    this.#step({ kind: 'voters', voters, mayVote: this.mayVote, since: state.appliedIndex });
+    this.#step({ kind: 'voters', voters, mayVote: this.mayVote, since: state.membersSince });
     this.events.installed(state);
     this.#conditions.poke(this.#o.clock.now());
     this.events.changed();
@@ -451,7 +453,7 @@ export class Replica implements LogSource, PeerHandler {
       state: () => this.#state,
       empty: () => this.#o.report.empty && !this.#writer.used,
       stopped: () => this.#stopped,
-      voters: (voters, mayVote) => this.#step({ kind: 'voters', voters, mayVote }),
+      voters: (voters, mayVote) => this.#step({ kind: 'voters', voters, mayVote, since: this.#state.membersSince }),
       announce: () => this.#o.transport.announce(),
       changed: () => this.events.changed(),
       failed: (error) => this.#fatal(error),
@@ -475,7 +477,7 @@ export class Replica implements LogSource, PeerHandler {
     this.#saver.tick(now);
     this.#barriers.tick(now);
     this.#campaigner.tick(now);
-    this.#replacer.tick(now);
+    this.membership.tick(now);
     this.keeping.tick(now);
     this.#floors.tick(now).catch((error: unknown) => this.#fatal(error));
     if (this.#leases.takeoverDueChanged(this.#state)) this.events.changed();

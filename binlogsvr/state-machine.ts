@@ -47,6 +47,7 @@ export function initialState(): ReplicatedState {
     baseline: null,
     members: [],
     configVersion: 0,
+    membersSince: NO_INSTANCE,
     removed: [],
   };
 }
@@ -94,7 +95,7 @@ function judge(state: ReplicatedState, instance: InstanceId, value: LogValue): V
     case 'removeMember':
     case 'replaceMember':
     case 'setElection':
-      return judgeMembership(state, value);
+      return judgeMembership(state, instance, value);
     default:
       return unreachable(value);
   }
@@ -309,13 +310,15 @@ const StateJson = z.object({
       .transform((member) => member as Member),
   ),
   configVersion: count,
-  // States from before there were removals lack it, and those without one are written as they were.
+  // States from before there were changes of members lack these, and those without one are written as they were.
+  membersSince: count.default(0).transform(instanceId),
   removed: z.array(z.object({ node: count.transform(nodeId), storeId: z.string() })).default([]),
 });
 
 export function stateToJson(state: ReplicatedState): string {
   const removed = state.removed.length === 0 ? undefined : state.removed;
-  return JSON.stringify({ ...state, gtidSet: state.gtidSet.toString(), removed });
+  const membersSince = state.membersSince === NO_INSTANCE ? undefined : state.membersSince;
+  return JSON.stringify({ ...state, gtidSet: state.gtidSet.toString(), membersSince, removed });
 }
 
 /** Throws STORE_CORRUPT on anything stateToJson cannot have written. */

@@ -31,6 +31,8 @@ export type ReplicatedState = Readonly<{
   members: readonly Member[];
   /** Raised by each change of the members. */
   configVersion: number;
+  /** The instance that made the present set of voters; 0: they are the founders. */
+  membersSince: InstanceId;
   /** Stores that were members and may not come back (newest last, REMOVED_MAX of them): their nodes are told so. */
   removed: readonly Pick<Member, 'node' | 'storeId'>[];
 }>;

@@ -43,6 +43,10 @@ export class StoreReplacer {
     this.#p = port;
   }
 
+  get busy(): boolean {
+    return this.#busy;
+  }
+
   tick(now: number): void {
     const { self, state, leading, storeOf, peerChosen, chosenUpTo } = this.#p;
     if (!leading() || this.#busy || now < this.#notBefore) return;

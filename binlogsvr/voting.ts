@@ -11,11 +11,12 @@ import {
   foundingFromJson,
   foundingToJson,
 } from './founding.ts';
+import { memberAt, wasRemoved } from './membership.ts';
 import type { PeerHello } from './peer-transport.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { LogStore } from './store-port.ts';
 import { META_AMNESIAC } from './store-records.ts';
-import type { Member } from './values.ts';
+import type { Member, PeerAddress } from './values.ts';
 
 /** What founding needs of the replica. */
 export type VotingPort = Readonly<{
@@ -31,12 +32,25 @@ export type VotingPort = Readonly<{
   failed: (error: unknown) => void;
 }>;
 
+export type VotingOptions = Readonly<{
+  store: LogStore;
+  log: Logger;
+  self: Member;
+  nodes: readonly NodeId[];
+  /** Where peers dial this node, which joins a cluster there is: it founds none. */
+  join: PeerAddress | undefined;
+  /** Where peers dial founders. */
+  addresses: ReadonlyMap<NodeId, PeerAddress> | undefined;
+}>;
+
 /** Performs the founding (binlogsvr/founding.ts) and knows at any time whose votes count. */
 export class Voting {
   readonly #store: LogStore;
   readonly #log: Logger;
   readonly #self: Member;
   readonly #nodes: readonly NodeId[];
+  readonly #join: PeerAddress | undefined;
+  readonly #addresses: VotingOptions['addresses'];
   readonly #met = new Map<NodeId, PeerHello>();
   #founding: Founding;
   #reason = 'founding: not begun';
@@ -48,25 +62,19 @@ export class Voting {
   #saved: Promise<void> = Promise.resolve();
   readonly #forgot: boolean;
 
-  private constructor(
-    options: Readonly<{ store: LogStore; log: Logger; self: Member; nodes: readonly NodeId[] }>,
-    founding: Founding,
-    forgot: boolean,
-    state: ReplicatedState,
-  ) {
+  private constructor(options: VotingOptions, founding: Founding, forgot: boolean, state: ReplicatedState) {
     this.#store = options.store;
     this.#log = options.log;
     this.#self = options.self;
     this.#nodes = options.nodes;
+    this.#join = options.join;
+    this.#addresses = options.addresses;
     this.#founding = founding;
     this.#forgot = forgot;
     this.#electorate = this.#elect(state);
   }
 
-  static async load(
-    options: Readonly<{ store: LogStore; log: Logger; self: Member; nodes: readonly NodeId[] }>,
-    state: ReplicatedState,
-  ): Promise<Voting> {
+  static async load(options: VotingOptions, state: ReplicatedState): Promise<Voting> {
     const { store } = options;
     const founding = foundingFromJson(await store.getMeta(FOUNDING_META));
     return new Voting(options, founding, (await store.getMeta(META_AMNESIAC)) !== null, state);
@@ -77,7 +85,11 @@ export class Voting {
   }
 
   get founders(): readonly Member[] {
-    return this.#founding.kind === 'unbound' ? [] : this.#founding.founders;
+    if (this.#founding.kind === 'unbound') return [];
+    return this.#founding.founders.map((founder) => {
+      const address = this.#addresses?.get(founder.node);
+      return address === undefined ? founder : { ...founder, address };
+    });
   }
 
   /** The acceptors' nodes. */
@@ -99,6 +111,20 @@ export class Voting {
   isVoter(node: NodeId, storeId: string): boolean {
     const { members } = this.#electorate;
     return members.some((member) => member.node === node && (member.storeId === storeId || forgetfulMayVote()));
+  }
+
+  /** What a node that wants to join says until the log gives it a seat. */
+  joins(state: ReplicatedState): Pick<PeerHello, 'joins'> {
+    if (this.#join === undefined || memberAt(state, this.#self.node) !== undefined) return {};
+    return { joins: this.#join };
+  }
+
+  /** Why a peer is not to be talked to, or null. */
+  objection({ node, storeId, joins }: PeerHello, state: ReplicatedState): string | null {
+    if (wasRemoved(state, node, storeId)) {
+      return `node ${node} was removed from the cluster: to join again it has to begin with an empty data directory`;
+    }
+    return joins !== undefined && state.baseline === null ? 'the cluster is not founded yet' : null;
   }
 
   met(hello: PeerHello): void {
@@ -158,6 +184,7 @@ export class Voting {
       self: this.#self,
       nodes: this.#nodes,
       empty: port.empty(),
+      joining: this.#join !== undefined,
       forgot: this.#forgot,
       met: this.#met,
     });

@@ -10,6 +10,16 @@ export type Outcome = Readonly<{
   appendSeq: number;
 }>;
 
+/** What became of a change of members. */
+export type MemberOutcome = Outcome &
+  Readonly<{
+    /** The configuration now, and how many vote in it. */
+    configVersion: number;
+    voters: number;
+    /** The node to ask instead, if this one may not decide; else 0. */
+    ask: number;
+  }>;
+
 export type SyncStatus = Readonly<{
   state: 'detached' | 'connecting' | 'attached';
   epoch: number;

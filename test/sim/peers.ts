@@ -103,6 +103,9 @@ export class SimPeers implements PeerTransport {
     }
   }
 
+  /** The nodes of a simulated cluster are all there from the beginning. */
+  roster(): void {}
+
   peers(): readonly PeerLink[] {
     return [...this.#peers.values()].map((peer) => {
       const connected = peer.out !== null || peer.in !== null;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { epochOf, instanceId, nodeId } from '../../../base/brands.ts';
-import { MEMBERS_MAX, memberOf, REMOVED_MAX, VOTERS_MAX } from '../../../binlogsvr/membership.ts';
+import { MEMBERS_MAX, memberOf, REMOVED_MAX, VOTERS_MAX, votersOf } from '../../../binlogsvr/membership.ts';
 import { apply, initialState, stateFromJson, stateToJson } from '../../../binlogsvr/state-machine.ts';
 import type { Applied, ReplicatedState } from '../../../binlogsvr/state-types.ts';
 import type { ElectionRule, LogValue, Member, MemberKind } from '../../../binlogsvr/values.ts';
@@ -87,13 +87,11 @@ describe('accepted', () => {
     expect(next.configVersion).toBe(state.configVersion + 1);
     expect(stateFromJson(stateToJson(next))).toEqual(next);
     // Nothing else changes: who is master, and what of the data is accepted.
-    expect({ ...next, members: [], removed: [], configVersion: 0, appliedIndex: 0 }).toEqual({
-      ...state,
-      members: [],
-      removed: [],
-      configVersion: 0,
-      appliedIndex: 0,
-    });
+    const aside = { members: [], removed: [], membersSince: 0, configVersion: 0, appliedIndex: 0 };
+    expect({ ...next, ...aside }).toEqual({ ...state, ...aside });
+    const voters = (each: ReplicatedState) => votersOf(each.members).map(({ node, storeId }) => `${node} ${storeId}`);
+    const changed = voters(next).join() !== voters(state).join();
+    expect(next.membersSince).toBe(changed ? next.appliedIndex : state.membersSince);
     // The same value again names a configuration that is no more.
     const again = step(next, change(state));
     expect(again.applied).toMatchObject({ accepted: false, code: 'NOT_SUCCESSOR' });
@@ -207,7 +205,7 @@ describe('who is elected', () => {
 
 describe('what older versions wrote', () => {
   test('a saved state without the newer fields is that of neutral voters', () => {
-    const { removed: _, ...old } = JSON.parse(stateToJson(grow(open, remove(3))));
+    const { removed: _, membersSince: __, ...old } = JSON.parse(stateToJson(grow(open, remove(3))));
     const state = stateFromJson(JSON.stringify(old));
     expect(state.members).toEqual(founders.slice(0, 2));
     expect(state.removed).toEqual([]);

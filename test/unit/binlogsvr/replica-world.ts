@@ -103,7 +103,7 @@ export class Held {
 /** All messages of a cluster in one queue, delivered a step later in order. */
 class Network {
   readonly handlers = new Map<NodeId, PeerHandler>();
-  readonly nodes: readonly NodeId[];
+  readonly nodes: NodeId[];
   readonly #cut = new Set<string>();
   readonly #frozen = new Set<NodeId>();
   #holds: Held[] = [];
@@ -114,7 +114,7 @@ class Network {
   readonly #tamper: World['tamper'];
 
   constructor(nodes: readonly NodeId[], tamper: World['tamper']) {
-    this.nodes = nodes;
+    this.nodes = [...nodes];
     this.#tamper = tamper;
   }
 
@@ -143,6 +143,7 @@ class Network {
           }
         });
       },
+      roster: () => {}, // everybody is connected with everybody
       peers: () =>
         this.nodes
           .filter((node) => node !== self)
@@ -336,7 +337,7 @@ export class World {
     this.#stores.set(node, store);
     const replica = await Replica.open({
       self: node,
-      nodes: this.nodes,
+      nodes: this.nodes.includes(node) ? this.nodes : [...this.nodes, node],
       store,
       report,
       transport: this.network.transport(node),
@@ -345,10 +346,17 @@ export class World {
       log: silentLogger,
       lease: DEFAULT_LEASE,
       purge: this.purge,
+      ...(this.nodes.includes(node) ? {} : { join: { host: '127.0.0.1', rpc: 17000 + node } }),
       onFatal: (error) => this.fatal.push(error),
     });
     this.replicas.set(node, replica);
     return replica;
+  }
+
+  /** A node the cluster was not founded with: it asks to be taken in. */
+  async join(n: number): Promise<Replica> {
+    if (!this.network.nodes.includes(nodeId(n))) this.network.nodes.push(nodeId(n));
+    return this.boot(n);
   }
 
   /** Kill -9: nothing is saved, the replica's later words are not heard. */
@@ -407,6 +415,11 @@ export class World {
       await this.run(STEP_MS);
     }
     if (!holds()) throw new Error(`not within ${ms} ms: ${what}`);
+  }
+
+  /** Resolves when that much time has passed; somebody else lets it pass. */
+  pause(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.clock.after(ms, resolve));
   }
 
   /** The outcome of `work`, while time goes on. */

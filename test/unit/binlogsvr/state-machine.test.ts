@@ -118,7 +118,11 @@ describe('what is accepted', () => {
       'a replaced store',
       busy,
       replaceStore(2, 'store-2', 1),
-      { configVersion: 2, members: [members[0], { node: nodeId(2), storeId: 'store-new' }, members[2]] as never },
+      {
+        configVersion: 2,
+        membersSince: instanceId(6),
+        members: [members[0], { node: nodeId(2), storeId: 'store-new' }, members[2]] as never,
+      },
     ],
     ['an append', busy, append(1, 2, whole(4), whole(5)), { appendSeq: 3, lastTransactionIndex: instanceId(6) }],
     ['an append without items', busy, append(1, 2), { appendSeq: 3, lastTransactionIndex: instanceId(5) }],
