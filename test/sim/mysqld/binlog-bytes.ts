@@ -13,6 +13,8 @@ import { encodeLenenc, u16le, u32le, u64le } from '../../../mysql/lenenc.ts';
 /** What a transaction of the simulated engine does: each key gets this value. */
 export type Writes = Readonly<Record<string, string>>;
 export type LoggedTransaction = Readonly<{ gtid: string; writes: Writes }>;
+/** As the log knows it: the same number with another checksum is another transaction. */
+export type CutTransaction = LoggedTransaction & Readonly<{ crc: number }>;
 
 const SERVER_VERSION = '9.7.4';
 /** Of 9.x: one per event type up to GTID_TAGGED. What they say is of no interest here. */

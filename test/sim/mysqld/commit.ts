@@ -116,14 +116,14 @@ export class CommitPipeline {
   async #commit(): Promise<void> {
     if (this.#committing) return;
     this.#committing = true;
-    const { process, disk, times, flushLog, now } = this.#o;
+    const { process, disk, times, now } = this.#o;
     while (this.#flushed.length > 0) {
       const batch = this.#flushed.splice(0);
       const last = batch.at(-1);
       if (last !== undefined) await this.semiSync.wait(last.end);
       for (const { gtid, writes, committed } of batch) {
         await process.io('commit', times.commit(), () => {
-          disk.engine.commit({ gtid, writes }, flushLog() === 1, now());
+          disk.engine.commit({ gtid, writes }, false, now());
           this.#owned.delete(gtid);
         });
         committed();

@@ -8,6 +8,8 @@ type Undo = Readonly<{
   at: number;
   gtidSet: GtidSet;
   before: readonly (readonly [key: string, value: string | undefined])[];
+  /** What a commit of its own goes back to; null: a replica applied it. */
+  prepared: readonly [gtid: string, prepared: Prepared] | null;
 }>;
 type Prepared = { readonly writes: Writes; durable: boolean };
 
@@ -23,15 +25,23 @@ export class Engine {
   readonly prepared = new Map<string, Prepared>();
   #unflushed: Undo[] = [];
 
+  /** `durable`: the redo log is flushed with it, and so is all before it. */
   prepare({ gtid, writes }: LoggedTransaction, durable: boolean): void {
     this.prepared.set(gtid, { writes, durable });
+    if (durable) this.flush();
   }
 
-  /** Rows and GTID become visible; `durable`: the redo log is flushed with it, and so is all before it. */
+  /** Rows and GTID become visible. `durable` as above; what the binlog has need not be: it comes back from there. */
   commit({ gtid, writes }: LoggedTransaction, durable: boolean, now: number): void {
     const keys = Object.keys(writes);
     while ((this.#unflushed[0]?.at ?? now) < now - FLUSH_EVERY_MS) this.#unflushed.shift();
-    this.#unflushed.push({ at: now, gtidSet: this.gtidSet, before: keys.map((key) => [key, this.rows.get(key)]) });
+    const prepared = this.prepared.get(gtid);
+    this.#unflushed.push({
+      at: now,
+      gtidSet: this.gtidSet,
+      before: keys.map((key) => [key, this.rows.get(key)]),
+      prepared: prepared === undefined ? null : [gtid, prepared],
+    });
     for (const key of keys) this.rows.set(key, writes[key] as string);
     this.gtidSet = this.gtidSet.add(gtid);
     this.prepared.delete(gtid);
@@ -58,6 +68,7 @@ export class Engine {
         if (value === undefined) this.rows.delete(key);
         else this.rows.set(key, value);
       }
+      if (undo.prepared !== null) this.prepared.set(...undo.prepared);
     }
     this.#unflushed = [];
     for (const [gtid, { durable }] of this.prepared) if (!durable) this.prepared.delete(gtid);

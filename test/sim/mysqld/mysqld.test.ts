@@ -226,7 +226,10 @@ describe('ends', () => {
     const uuid = bench.mysqld.uuid;
     bench.node.kill();
     await bench.dead();
+    const taken: string[] = [];
+    bench.node.onCut = (transactions) => taken.push(...transactions.map(({ gtid }) => gtid));
     await cutTo(bench, 1);
+    expect(taken).toEqual([`${uuid}:2`, `${uuid}:3`]);
     await bench.up();
     expect(bench.rows()).toEqual({ a: '1' });
     expect(bench.mysqld.executed.toString()).toBe(`${uuid}:1`);

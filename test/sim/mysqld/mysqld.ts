@@ -20,6 +20,7 @@ export type MysqldOptions = Readonly<{
   freshUuid: () => string;
   /** The applied log of the binlogsvr of this host; null while it is down. */
   logSource: () => LogSource | null;
+  onUp?: (mysqld: ScriptedMysqld) => void;
 }>;
 
 /** Somebody's connection, as the server sees it. */
@@ -103,7 +104,9 @@ export class ScriptedMysqld {
       if (disk.holder === pid) disk.holder = null;
       for (const { drop } of [...this.attached.values()]) drop();
     });
-    void this.#start(options.freshUuid);
+    void this.#start(options.freshUuid).then(() => {
+      if (this.accepting) options.onUp?.(this);
+    });
   }
 
   get accepting(): boolean {

@@ -7,6 +7,7 @@ import { uuidFromBytes } from '../../../mysql/gtid.ts';
 import type { ConnectSource } from '../../../sync/source-connection.ts';
 import type { Kernel } from '../kernel.ts';
 import type { SimProcess } from '../process.ts';
+import type { CutTransaction } from './binlog-bytes.ts';
 import { ClientSession } from './client.ts';
 import { Connection } from './connection.ts';
 import { MysqldDisk } from './disk.ts';
@@ -43,6 +44,12 @@ export class MysqldNode {
   /** All that run, by pid. */
   readonly alive = new Map<number, ScriptedMysqld>();
   readonly times: MysqldTimes;
+  /**
+   * For checkers, which know the log by their own records: the transactions a cut takes away, once it is decided (again, if it
+   * is repeated), and a mysqld that listens.
+   */
+  onCut: ((taken: readonly CutTransaction[]) => void) | null = null;
+  onUp: ((mysqld: ScriptedMysqld) => void) | null = null;
   readonly #o: MysqldNodeOptions;
   readonly #exitListeners = new Set<(exit: MysqldExit) => void>();
   #child: MysqldProcess | null = null;
@@ -126,6 +133,7 @@ export class MysqldNode {
       times: this.times,
       freshUuid: () => this.freshUuid(),
       logSource,
+      onUp: (up) => this.onUp?.(up),
     });
     this.alive.set(pid, mysqld);
     this.#child = { pid, startedAt: process.clock.now() };

@@ -5,9 +5,12 @@ import type { LocalBinlog, MysqldProcesses, MysqldServer } from '../../../agent/
 import { ignoredSettings } from '../../../agent/persisted-settings.ts';
 import type { CutPlan } from '../../../agent/tail-cut.ts';
 import { PhxError } from '../../../base/errors.ts';
+import { EventSplitter } from '../../../binlogsvr/event-splitter.ts';
 import { EVENT_FLAG_IN_USE } from '../../../mysql/binlog-event.ts';
+import { BinlogFileScanner } from '../../../mysql/binlog-file.ts';
 import type { SimProcess } from '../process.ts';
 import { SimAdmin } from './admin.ts';
+import { type CutTransaction, decodeTransaction } from './binlog-bytes.ts';
 import { type MysqldDisk, nameOf } from './disk.ts';
 import type { MysqldNode } from './node.ts';
 
@@ -129,6 +132,15 @@ export class SimMysqldServer implements MysqldServer {
   /** The steps of agent/host/tail-cutter.ts, each of which may be the last. */
   async #perform(plan: CutPlan): Promise<void> {
     const { disk } = this.#node;
+    try {
+      this.#node.onCut?.(takenBy(plan, disk));
+    } catch (error) {
+      this.#node.kernel.fail(error); // a checker's word, not the agent's to handle
+    }
+    this.#node.kernel.trace(
+      this.#agent.name,
+      () => `cuts the binlog: ${plan.reason}, ${plan.transactions} transactions`,
+    );
     await this.#write('keep the cut aside', () => {});
     if (plan.serverUuid !== null) {
       await this.#write('write auto.cnf', () => {
@@ -168,4 +180,21 @@ export class SimMysqldServer implements MysqldServer {
   #do<T>(what: string, effect: () => T | Promise<T>): Promise<T> {
     return this.#agent.io(what, FILE_MS, effect);
   }
+}
+
+/** What is still there of the transactions a plan takes away. */
+function takenBy({ keep, length, drop }: CutPlan, disk: MysqldDisk): readonly CutTransaction[] {
+  const last = keep.at(-1);
+  const pieces = drop.map((line) => ({ line, from: 0 }));
+  if (last !== undefined && length !== null) pieces.unshift({ line: last, from: length });
+  return pieces.flatMap(({ line, from }) => {
+    const bytes = disk.file(line)?.bytes ?? Buffer.alloc(0);
+    const found = new BinlogFileScanner().push(bytes);
+    return found
+      .filter(({ startOffset }) => startOffset >= from)
+      .map(({ startOffset, endOffset, crc }) => ({
+        ...decodeTransaction(new EventSplitter().push(Buffer.from(bytes.subarray(startOffset, endOffset)))),
+        crc,
+      }));
+  });
 }
