@@ -9,6 +9,7 @@ import type { ReplicatedState } from '../../binlogsvr/state-types.ts';
 import { GtidSet } from '../../mysql/gtid-set.ts';
 import type { View } from '../../proto/binlogsvr-types.ts';
 import type { History } from './checkers/history.ts';
+import type { Writes } from './checkers/log.ts';
 import type { Kernel } from './kernel.ts';
 import type { SimProcess } from './process.ts';
 import type { Server, SimBinlogsvrClient } from './rpc.ts';
@@ -17,6 +18,12 @@ import type { Tally } from './tally.ts';
 const KEYS = 3;
 const READ_BYTES = 64 * 1024;
 const CALL_MS = 1500;
+
+/** The "events" of a scripted transaction: `key=value`. */
+export function decodeScripted(events: Uint8Array): Writes {
+  const [key, value] = Buffer.from(events).toString().split('=') as [string, string];
+  return { [key]: value };
+}
 
 /** What survives the script's process: the data of its "mysqld". */
 export class ScriptedData {
@@ -154,7 +161,7 @@ export class ScriptedMaster {
 
   /** One client after another, as many as the pace allows; an append of unknown outcome is settled before the next. */
   async #write(epoch: number): Promise<void> {
-    const { kernel, client, process, history, random, unique, data, pace } = this.#o;
+    const { kernel, node, client, process, history, random, unique, data, pace } = this.#o;
     let follows = -1;
     while (this.#epoch === epoch) {
       await delay(process.clock, random.below(2 * pace.writeMs));
@@ -165,7 +172,7 @@ export class ScriptedMaster {
       const value = `v${unique()}`;
       const events = Buffer.from(`${key}=${value}`);
       const crc = crc32(events);
-      history.invoke({ gtid, key, value, crc }, kernel.now);
+      history.invoke({ key, value, by: `node ${node}` }, kernel.now);
       while (this.#epoch === epoch) {
         try {
           if (follows < 0) {
@@ -210,7 +217,7 @@ export class ScriptedMaster {
   #committed(gtid: string, key: string, value: string): void {
     const { kernel, data, history, tally } = this.#o;
     data.execute(gtid, key, value);
-    history.ack(gtid, kernel.now);
+    history.ack(value, kernel.now);
     tally.add('write acknowledged');
   }
 
@@ -239,8 +246,8 @@ export class ScriptedMaster {
         if (!applied.accepted || value.kind !== 'append') continue;
         for (const item of value.items) {
           if (item.kind !== 'part') continue;
-          const [key, written] = Buffer.from(item.events).toString().split('=') as [string, string];
-          data.execute(item.gtid, key, written);
+          for (const [key, written] of Object.entries(decodeScripted(item.events)))
+            data.execute(item.gtid, key, written);
         }
       }
       if (entries.length > 0) kernel.trace(process.name, () => `executed up to ${data.walk.appliedIndex}`);

@@ -1,6 +1,7 @@
 import { reasonOf } from '../../base/errors.ts';
 import { type Rule, switchOff } from '../../base/rules.ts';
-import { LogWorld, type WorldOptions, type WorldResult } from './world.ts';
+import { LogWorld } from './log-world.ts';
+import type { WorldOptions, WorldResult } from './world.ts';
 
 /** `log`: the replicated log with scripted masters. */
 export const WORLD_NAMES = ['log'] as const;

@@ -1,20 +1,16 @@
 import { type NodeId, nodeId } from '../../base/brands.ts';
-import { Prng } from '../../base/prng.ts';
+import type { Prng } from '../../base/prng.ts';
 import type { LeaseTimes } from '../../base/topology.ts';
 import type { AcceptorRecord } from '../../binlogsvr/paxos/types.ts';
 import { History } from './checkers/history.ts';
 import { LeaseChecker } from './checkers/lease.ts';
-import { check, LogChecker } from './checkers/log.ts';
+import { check, LogChecker, type Writes } from './checkers/log.ts';
 import { drawPlan, Faults } from './faults.ts';
 import { Kernel } from './kernel.ts';
-import { ScriptedData, ScriptedMaster } from './master.ts';
 import { SimNetwork } from './network.ts';
 import { SimNode } from './node.ts';
-import { SimBinlogsvrClient } from './rpc.ts';
 import { Tally } from './tally.ts';
 
-/** A third of production's, in the same relations: a seed sees more elections in its time. */
-export const SIM_LEASE: LeaseTimes = { leaseMs: 1000, renewMs: 170, takeoverMs: 1200 };
 const CHAOS_MS: readonly [number, number] = [4_000, 14_000];
 /** On a healed world everything has to be well again within this. */
 export const LIVENESS_MS = 15_000;
@@ -36,51 +32,55 @@ export type WorldResult = Readonly<{
   counts: Readonly<Record<string, number>>;
 }>;
 
+/** What a kind of world is made of. */
+export type WorldKind = Readonly<{
+  lease: LeaseTimes;
+  decode: (events: Uint8Array) => Writes;
+}>;
+
 /**
- * The replicated log alone: binlogsvrs of 3 or 5 nodes with scripted masters and clients. Safety under faults, then liveness
- * on a healed world.
+ * 3 or 5 nodes, what may happen to them, and checkers. Safety under faults, then liveness on a healed world. What stands on the
+ * nodes' binlogsvrs is the subclass's.
  */
-export class LogWorld {
+export abstract class SimWorld {
   readonly kernel: Kernel;
   readonly tally = new Tally();
-  readonly log = new LogChecker();
-  readonly history = new History(this.log);
+  readonly log: LogChecker;
+  readonly history: History;
   readonly lease = new LeaseChecker();
   readonly nodes: readonly SimNode[];
-  readonly #network: SimNetwork;
-  readonly #faults: Faults;
+  protected readonly network: SimNetwork;
+  protected readonly faults: Faults;
+  protected readonly random: Prng;
   readonly #chaosMs: number;
   #unique = 0;
 
-  constructor(options: WorldOptions) {
+  constructor(options: WorldOptions, kind: WorldKind) {
     const { seed } = options;
     const kernel = new Kernel(seed, {
       trace: options.trace ?? false,
       ...(options.drain === undefined ? {} : { drain: options.drain }),
     });
     this.kernel = kernel;
+    this.log = new LogChecker(kind.decode);
+    this.history = new History(this.log);
     const random = kernel.fork();
+    this.random = random;
     const size = options.nodes ?? (random.chance(1, 3) ? 5 : 3);
     const plan = drawPlan(random);
     const ids: readonly NodeId[] = Array.from({ length: size }, (_, i) => nodeId(i + 1));
-    this.#network = new SimNetwork(kernel, plan.network, this.tally);
+    this.network = new SimNetwork(kernel, plan.network, this.tally);
     const context = {
       kernel,
-      network: this.#network,
+      network: this.network,
       tally: this.tally,
       log: this.log,
       nodes: ids,
-      lease: SIM_LEASE,
+      lease: kind.lease,
       diskProfile: plan.disk,
     };
     this.nodes = ids.map((id) => new SimNode(context, id));
-    this.#faults = new Faults(kernel, this.#network, this.nodes, plan, this.tally);
-    const pace = {
-      writeMs: random.pick([10, 40, 150]),
-      readMs: random.pick([20, 60]),
-      executeMs: random.pick([10, 60, 300]),
-    };
-    for (const node of this.nodes) this.#addMaster(node, pace);
+    this.faults = new Faults(kernel, this.network, this.nodes, plan, this.tally);
     this.#chaosMs = CHAOS_MS[0] + random.below(CHAOS_MS[1] - CHAOS_MS[0]);
     kernel.trace(
       'world',
@@ -88,16 +88,47 @@ export class LogWorld {
     );
   }
 
+  /** Why the world is not well yet, or ''; `ackedBefore`: writes acknowledged when it was healed. */
+  protected illness(ackedBefore: number): string {
+    const indexes: number[] = [];
+    let holders = 0;
+    for (const { id, server } of this.nodes) {
+      if (server === null) return `node ${id} is down`;
+      const { replica } = server.services;
+      if (!replica.mayVote) return `node ${id} does not vote: ${replica.votingReason}`;
+      indexes.push(replica.state.appliedIndex);
+      if (replica.leaseRemainingMs > 0) holders += 1;
+    }
+    if (holders !== 1) return 'no lease holder';
+    if (this.history.acked < ackedBefore + 3) return 'no write was acknowledged';
+    const [least, most] = [Math.min(...indexes), Math.max(...indexes)];
+    if (most - least > 20) return `a node is at ${least}, another at ${most}`;
+    return '';
+  }
+
+  /** At any time under faults, every LOOK_MS. */
+  protected lookCloser(): void {}
+
+  /** At the end, after the world was well. */
+  protected async verifyEnd(): Promise<void> {}
+
+  /** A number nobody else in this world has. */
+  protected unique(): number {
+    this.#unique += 1;
+    return this.#unique;
+  }
+
   /** @throws SimFailure with the first contradiction */
   async run(): Promise<WorldResult> {
     const { kernel, tally } = this;
     this.#look();
     for (const node of this.nodes) node.power();
-    this.#faults.start();
+    this.faults.start();
     await kernel.runUntil(this.#chaosMs);
-    this.#faults.heal();
+    this.faults.heal();
     await this.#becomesWell();
     try {
+      await this.verifyEnd();
       this.history.verify();
       this.#compareDisks();
     } catch (error) {
@@ -115,37 +146,6 @@ export class LogWorld {
     };
   }
 
-  #addMaster(node: SimNode, pace: Readonly<{ writeMs: number; readMs: number; executeMs: number }>): void {
-    const { kernel, tally, history } = this;
-    const data = new ScriptedData();
-    node.supervise({
-      name: 'master',
-      run: (process) => {
-        const server = () => node.server;
-        const client = new SimBinlogsvrClient(kernel, process, server, () => this.#faults.rpc, tally);
-        const random = new Prng(kernel.random.next32());
-        const unique = (): number => {
-          this.#unique += 1;
-          return this.#unique;
-        };
-        new ScriptedMaster({
-          kernel,
-          node: node.id,
-          process,
-          client,
-          server,
-          data,
-          history,
-          lease: SIM_LEASE,
-          random,
-          tally,
-          unique,
-          pace,
-        }).run();
-      },
-    });
-  }
-
   /** Asks everybody alive who holds the lease, again and again. */
   #look(): void {
     this.kernel.at(LOOK_MS, () => {
@@ -157,6 +157,7 @@ export class LogWorld {
         claims.push({ node: id, epoch, remainingMs });
       }
       this.lease.look(claims);
+      this.lookCloser();
     });
   }
 
@@ -167,7 +168,7 @@ export class LogWorld {
     let why = '';
     for (let at = healedAt; at <= healedAt + LIVENESS_MS; at += 100) {
       await kernel.runUntil(at);
-      why = this.#illness(acked);
+      why = this.illness(acked);
       if (why === '') {
         this.tally.add('ms from healed to well', Math.round(kernel.now - healedAt));
         return;
@@ -175,24 +176,6 @@ export class LogWorld {
     }
     kernel.fail(new Error(`no progress within ${LIVENESS_MS} ms after everything was healed: ${why}`));
     throw kernel.failure as Error;
-  }
-
-  /** Why the world is not well yet, or ''. */
-  #illness(ackedBefore: number): string {
-    const indexes = new Set<number>();
-    let holders = 0;
-    for (const { id, server } of this.nodes) {
-      if (server === null) return `node ${id} is down`;
-      const { replica } = server.services;
-      if (!replica.mayVote) return `node ${id} does not vote: ${replica.votingReason}`;
-      indexes.add(replica.state.appliedIndex);
-      if (replica.leaseRemainingMs > 0) holders += 1;
-    }
-    if (holders !== 1) return 'no lease holder';
-    if (this.history.acked < ackedBefore + 3) return 'no write was acknowledged';
-    const [least, most] = [Math.min(...indexes), Math.max(...indexes)];
-    if (most - least > 20) return `a node is at ${least}, another at ${most}`;
-    return '';
   }
 
   /** Chosen values lie on every disk as the same bytes. */

@@ -1,22 +1,23 @@
 import { check, type LogChecker } from './log.ts';
 
 type Write = {
-  readonly gtid: string;
   readonly key: string;
   readonly value: string;
-  readonly crc: number;
+  readonly by: string;
   readonly invokedAt: number;
   ackedAt: number;
 };
 type Read = Readonly<{ key: string; value: string | null; invokedAt: number; returnedAt: number; by: string }>;
 
+/** Keys clients write begin so; what else is in the log is the servers' own. */
+export const CLIENT_KEY = 'k';
+
 /**
- * What clients did and were told, by true time. A write is named by its transaction; one that was not acknowledged may or may
- * not have happened. Each key is a register of unique values, so that the log's order of writes and real time decide.
+ * What clients did and were told, by true time. Each key is a register of values that are written once, so that a value names its
+ * write, and the log's order of writes and real time decide. A write that was not acknowledged may or may not have happened.
  */
 export class History {
   readonly #writes = new Map<string, Write>();
-  readonly #byValue = new Map<string, Write>();
   readonly #reads: Read[] = [];
   readonly #log: LogChecker;
   #acked = 0;
@@ -33,17 +34,15 @@ export class History {
     return this.#reads.length;
   }
 
-  invoke(write: Readonly<{ gtid: string; key: string; value: string; crc: number }>, at: number): void {
-    const record = { ...write, invokedAt: at, ackedAt: Number.POSITIVE_INFINITY };
-    this.#writes.set(write.gtid, record);
-    this.#byValue.set(write.value, record);
+  invoke(write: Readonly<{ key: string; value: string; by: string }>, at: number): void {
+    this.#writes.set(write.value, { ...write, invokedAt: at, ackedAt: Number.POSITIVE_INFINITY });
   }
 
   /** The client was told that it is committed: some node must have applied it by now. */
-  ack(gtid: string, at: number): void {
-    const write = this.#writes.get(gtid);
-    check(write !== undefined, () => `${gtid} acknowledged, but no client wrote it`);
-    check(this.#log.orderOf(gtid) !== undefined, () => `${gtid} acknowledged, but no node has it in its log`);
+  ack(value: string, at: number): void {
+    const write = this.#writes.get(value);
+    check(write !== undefined, () => `${value} acknowledged, but no client wrote it`);
+    check(this.#log.placeOf(value) !== undefined, () => `${value} acknowledged, but no node has it in its log`);
     write.ackedAt = Math.min(write.ackedAt, at);
     this.#acked += 1;
   }
@@ -64,29 +63,26 @@ export class History {
 
   /** The whole history against the order of the log. */
   verify(): void {
-    const log = this.#log.transactions;
     const orders = new Map<string, Write[]>();
-    for (const { gtid, crc } of log) {
-      const write = this.#writes.get(gtid);
-      check(write !== undefined, () => `${gtid} is in the log, but no client wrote it`);
-      check(write.crc === crc, () => `${gtid} is in the log with checksum ${crc}, its client wrote ${write.crc}`);
-      const order = orders.get(write.key) ?? [];
-      order.push(write);
-      orders.set(write.key, order);
+    for (const { gtid, writes } of this.#log.transactions) {
+      for (const [key, value] of Object.entries(writes)) {
+        if (!key.startsWith(CLIENT_KEY)) continue;
+        const write = this.#writes.get(value);
+        check(write?.key === key, () => `${gtid} in the log writes ${key} = ${value}, which no client wrote`);
+        const order = orders.get(key) ?? [];
+        order.push(write as Write);
+        orders.set(key, order);
+      }
     }
-    for (const { gtid, ackedAt } of this.#writes.values()) {
+    for (const { value, ackedAt, by } of this.#writes.values()) {
       if (ackedAt < Number.POSITIVE_INFINITY) {
-        check(this.#log.orderOf(gtid) !== undefined, () => `acknowledged ${gtid} is lost`);
+        check(this.#log.placeOf(value) !== undefined, () => `acknowledged write ${value} of ${by} is lost`);
       }
     }
     for (const [key, order] of orders) this.#verifyKey(key, order);
-    for (const read of this.#reads) {
-      if (read.value === null) continue;
-      const write = this.#byValue.get(read.value);
-      check(
-        write !== undefined && this.#log.orderOf(write.gtid) !== undefined,
-        () => `${read.by} read ${read.key} = ${read.value}, which is not in the log`,
-      );
+    for (const { key, value, by } of this.#reads) {
+      if (value === null) continue;
+      check(this.#log.placeOf(value) !== undefined, () => `${by} read ${key} = ${value}, which is not in the log`);
     }
   }
 
@@ -94,7 +90,7 @@ export class History {
     // Nothing acknowledged before another was begun comes after it.
     let latestInvoked = Number.NEGATIVE_INFINITY;
     for (const write of order) {
-      check(write.ackedAt >= latestInvoked, () => `${write.gtid} of ${key} is in the log behind a later write`);
+      check(write.ackedAt >= latestInvoked, () => `write ${write.value} of ${key} is in the log behind a later one`);
       latestInvoked = Math.max(latestInvoked, write.invokedAt);
     }
     const placeOf = new Map(order.map((write, place) => [write.value, place]));
@@ -121,7 +117,7 @@ export class History {
         () =>
           `stale read: ${read.by} read ${key} = ${read.value} from ${read.invokedAt} to ${read.returnedAt}, after ${seenBy}`,
       );
-      const written = read.value === null ? undefined : this.#byValue.get(read.value);
+      const written = read.value === null ? undefined : this.#writes.get(read.value);
       check(
         written === undefined || written.invokedAt <= read.returnedAt,
         () => `${read.by} read ${key} = ${read.value} before it was written`,

@@ -2,6 +2,7 @@ import { InvariantError } from '../../../base/invariant.ts';
 import { stateToJson } from '../../../binlogsvr/state-machine.ts';
 import type { Applied, ReplicatedState } from '../../../binlogsvr/state-types.ts';
 import type { LogValue } from '../../../binlogsvr/values.ts';
+import { GtidSet } from '../../../mysql/gtid-set.ts';
 
 export class CheckFailed extends InvariantError {}
 
@@ -10,7 +11,9 @@ export function check(holds: boolean, what: () => string): asserts holds {
 }
 
 type Slot = Readonly<{ text: string; accepted: boolean; by: string }>;
-export type LoggedTransaction = Readonly<{ gtid: string; crc: number; instance: number }>;
+/** What a transaction does, by key. */
+export type Writes = Readonly<Record<string, string>>;
+export type LoggedTransaction = Readonly<{ gtid: string; crc: number; instance: number; writes: Writes }>;
 
 /** States are compared at every n-th instance: turning one into text costs more than applying it. */
 const STATE_EVERY = 8;
@@ -25,8 +28,17 @@ export class LogChecker {
   readonly #appliedBy = new Map<string, number>();
   readonly #transactions: LoggedTransaction[] = [];
   readonly #order = new Map<string, number>();
+  /** Place of the transaction that writes a value. */
+  readonly #values = new Map<string, number>();
+  readonly #decode: (events: Uint8Array) => Writes;
   readonly #elections = new Map<number, number>();
   #highest = 0;
+  #gtidSet = GtidSet.EMPTY;
+
+  /** `decode`: what the events of a transaction do. */
+  constructor(decode: (events: Uint8Array) => Writes = () => ({})) {
+    this.#decode = decode;
+  }
 
   /** Accepted transactions in the order of the log. */
   get transactions(): readonly LoggedTransaction[] {
@@ -42,9 +54,14 @@ export class LogChecker {
     return this.#elections.get(epoch);
   }
 
-  /** Place of a transaction in the log, from 0; undefined if no node has applied it. */
-  orderOf(gtid: string): number | undefined {
-    return this.#order.get(gtid);
+  /** Place in the log of the transaction that writes a value; undefined if no node has applied it. */
+  placeOf(value: string): number | undefined {
+    return this.#values.get(value);
+  }
+
+  /** Of everything any node has applied. */
+  get gtidSet(): GtidSet {
+    return this.#gtidSet;
   }
 
   /** `life`: names node and incarnation. `from`: what its store held at its start. */
@@ -65,11 +82,15 @@ export class LogChecker {
         () => `${life} is first to apply ${instance}, the log is at ${this.#highest}`,
       );
       this.#highest = instance;
+      this.#gtidSet = state.gtidSet;
       if (state.epoch > 0 && !this.#elections.has(state.epoch)) this.#elections.set(state.epoch, instance);
       for (const { gtid, crc } of transactions) {
         check(!this.#order.has(gtid), () => `transaction ${gtid} is in the log twice`);
-        this.#order.set(gtid, this.#transactions.length);
-        this.#transactions.push({ gtid, crc, instance });
+        const place = this.#transactions.length;
+        this.#order.set(gtid, place);
+        const writes = this.#decode(eventsOf(value, gtid));
+        for (const written of Object.values(writes)) this.#values.set(written, place);
+        this.#transactions.push({ gtid, crc, instance, writes });
       }
     } else {
       check(
@@ -90,6 +111,14 @@ export class LogChecker {
     if (known === undefined) this.#states.set(state.appliedIndex, json);
     else check(known === json, () => `${life} has another state after ${state.appliedIndex}: ${json}, not ${known}`);
   }
+}
+
+/** Of a transaction that is whole in one value, as the simulated ones are. */
+function eventsOf(value: LogValue, gtid: string): Uint8Array {
+  if (value.kind !== 'append') return Buffer.alloc(0);
+  return Buffer.concat(
+    value.items.flatMap((item) => (item.kind === 'part' && item.gtid === gtid ? [item.events] : [])),
+  );
 }
 
 /** Bulk by its checksums. */
