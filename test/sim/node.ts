@@ -45,12 +45,15 @@ export class SimNode {
   readonly #random: Prng;
   readonly #supervised: Supervised[] = [];
   readonly #processes = new Map<string, SimProcess>();
+  readonly #stopped = new Set<string>();
   #powered = false;
   #life = 0;
   #server: Server | null = null;
   #peers: SimPeers | null = null;
   /** Asked before every operation of a port of a process of this node. */
   fate: ((process: string, what: string) => IoFate) | null = null;
+  /** Called when the power is cut, after the processes died. */
+  onPowerCut: (() => void) | null = null;
   /** Called in the new binlogsvr's process, when it answers. */
   onServer: ((server: Server) => void) | null = null;
 
@@ -113,6 +116,13 @@ export class SimNode {
     this.#peers?.died(true);
     for (const process of [...this.#processes.values()]) process.kill('power cut');
     if (unsyncedLost) this.disk.powerCut();
+    this.onPowerCut?.();
+  }
+
+  /** Ends a supervised process for good. */
+  stop(name: string): void {
+    this.#stopped.add(name);
+    this.#processes.get(name)?.kill('stopped');
   }
 
   freeze(ms: number): void {
@@ -125,7 +135,7 @@ export class SimNode {
   }
 
   #start(supervised: Supervised): void {
-    if (!this.#powered || this.#processes.has(supervised.name)) return;
+    if (!this.#powered || this.#processes.has(supervised.name) || this.#stopped.has(supervised.name)) return;
     const { kernel } = this.#context;
     const process = this.spawn(supervised.name);
     kernel.trace(process.name, () => 'starts');

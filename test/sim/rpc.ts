@@ -22,6 +22,10 @@ export type Server = Readonly<{ process: SimProcess; services: NodeServices }>;
 /** How a seed's calls are. Chances per call in 1/1000. */
 export type RpcProfile = Readonly<{ delayMs: readonly [number, number]; requestLost: number; replyLost: number }>;
 
+/** Whether words get to the server, and its words back, now. */
+export type RpcPath = Readonly<{ there: () => boolean; back: () => boolean }>;
+const LOCAL: RpcPath = { there: () => true, back: () => true };
+
 /** A call whose connection breaks under it hears of that within this. */
 const RESET_MS_MAX = 20;
 /** As binlogsvr/rpc-server.ts does: a little is left for the way back. */
@@ -36,6 +40,7 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
   readonly #random: Prng;
   readonly #profile: () => RpcProfile;
   readonly #tally: Tally;
+  readonly #path: RpcPath;
 
   constructor(
     kernel: Kernel,
@@ -43,6 +48,7 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
     server: () => Server | null,
     profile: () => RpcProfile,
     tally: Tally,
+    path: RpcPath = LOCAL,
   ) {
     this.address = `binlogsvr of ${caller.machine.name}`;
     this.#kernel = kernel;
@@ -51,6 +57,7 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
     this.#random = kernel.fork();
     this.#profile = profile;
     this.#tally = tally;
+    this.#path = path;
   }
 
   baseline(gtidSet: string, timeoutMs: number): Promise<Outcome> {
@@ -118,7 +125,7 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
     let stop: () => void = () => {};
     let lastAt = 0;
     this.#kernel.at(this.#delay(), () => {
-      const server = this.#server();
+      const server = this.#path.there() ? this.#server() : null;
       if (server === null || !server.process.alive) {
         this.#kernel.at(this.#delay(), () => this.#caller.deliver(() => end('nobody listens')));
         return;
@@ -127,6 +134,7 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
         if (signal.aborted || !this.#caller.alive) return;
         const push = (view: View): boolean => {
           lastAt = Math.max(lastAt, this.#kernel.now + this.#delay());
+          if (!this.#path.back()) return true;
           this.#kernel.at(lastAt - this.#kernel.now, () => {
             this.#caller.deliver(() => {
               newest = view;
@@ -206,7 +214,7 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
           broken();
           return;
         }
-        this.#kernel.at(this.#delay(), () => this.#caller.deliver(() => settle(act)));
+        if (this.#path.back()) this.#kernel.at(this.#delay(), () => this.#caller.deliver(() => settle(act)));
       };
       if (this.#drawn(requestLost)) {
         this.#tally.add('call lost');
@@ -214,6 +222,7 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
         return;
       }
       this.#kernel.at(this.#delay(), () => {
+        if (!this.#path.there()) return;
         const server = this.#server();
         if (server === null || !server.process.alive) {
           broken();

@@ -110,7 +110,7 @@ function servedBy({ process, services: { replica } }: Server): LogSource {
   };
 }
 
-function addressOf(id: NodeId): NodeAddress {
+export function addressOf(id: NodeId): NodeAddress {
   const host = `node-${id}`;
   return { id, host, rw: 1, ro: 2, dump: 3, rpc: 4, mysql: 5, http: 6 };
 }
