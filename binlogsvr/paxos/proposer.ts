@@ -329,10 +329,12 @@ export class Proposer {
     for (const instance of this.#found.keys()) if (instance <= this.#window.chosenUpTo) this.#found.delete(instance);
     for (const slot of this.#window.slots()) this.#consider(slot);
     let highest = this.#window.chosenUpTo;
-    for (const instance of this.#found.keys()) if (instance > highest) highest = instance;
+    for (const instance of this.#found.keys()) {
+      if (instance > highest && ruleHolds('own-above-found')) highest = instance;
+    }
     this.#fillNext = after(this.#window.chosenUpTo);
     this.#fillUpTo = highest;
-    this.#next = after(ruleHolds('own-above-found') ? highest : this.#window.chosenUpTo);
+    this.#next = after(highest);
     this.#announced = NO_INSTANCE;
     this.#move('filling');
   }
