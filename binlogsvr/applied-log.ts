@@ -88,11 +88,11 @@ export class AppliedLog {
    * GTIDs only grow along the log, so it is found by halving.
    * @throws PhxError PURGED if the log begins with transactions outside `set` already gone
    */
-  async sampleFor(set: GtidSet, current: ReplicatedState): Promise<Readonly<{ state: ReplicatedState }>> {
-    if (current.chunk === null && current.gtidSet.isSubsetOf(set)) return { state: current };
-    let best: ReplicatedState | null = null;
+  async sampleFor(set: GtidSet | null, current: ReplicatedState): Promise<Readonly<{ state: ReplicatedState }>> {
     const { base } = this.#store;
     const start = base === null ? initialState() : stateFromJson(base.json);
+    if (set === null) return { state: start };
+    if (current.chunk === null && current.gtidSet.isSubsetOf(set)) return { state: current };
     if (!start.gtidSet.isSubsetOf(set)) {
       const missing = start.gtidSet.subtract(set);
       throw new PhxError(
@@ -100,6 +100,7 @@ export class AppliedLog {
         `read log: transactions ${missing} were purged, it begins at ${start.appliedIndex + 1}`,
       );
     }
+    let best: ReplicatedState | null = null;
     let low: number = start.appliedIndex + 1;
     let high: number = current.appliedIndex + 1;
     while (low <= high) {

@@ -23,6 +23,22 @@ export type DumpStreamOptions = Readonly<{
   crc: boolean;
 }>;
 
+/** MySQL's ER_SOURCE_HAS_PURGED_REQUIRED_GTIDS: what looks for it in a replica's status finds it. */
+function purgedRequired(has: GtidSet, missing: GtidSet): string {
+  return (
+    'Cannot replicate because the source purged required binary logs. Replicate the missing transactions from elsewhere, or ' +
+    "provision a new replica from backup. Consider increasing the source's binary log expiration period. The GTID set sent " +
+    `by the replica is '${has}', and the missing transactions are '${missing}'`
+  );
+}
+
+/** Files are named by epoch, then as the master named them: with a growing number. */
+function isBefore(start: Readonly<{ name: string }>, epoch: number, file: string): boolean {
+  const dash = start.name.indexOf('-');
+  const asked = Number(start.name.slice(0, dash));
+  return asked < epoch || (asked === epoch && start.name.slice(dash + 1) < file);
+}
+
 /** Files are named the same on all nodes, so that a CDC client may move between them. */
 export function dumpFileName(epoch: number, file: string): string {
   return `${epoch}-${file}`;
@@ -55,16 +71,19 @@ export class DumpStream {
     this.#has = start.kind === 'gtid' ? start.has : GtidSet.EMPTY;
   }
 
-  /** @throws PhxError NOT_SUCCESSOR if the log does not reach back to where the replica is. */
+  /** @throws PhxError PURGED, in MySQL's words, if the log does not reach back to where the replica is. */
   static async open(source: LogSource, start: DumpStart, options: DumpStreamOptions): Promise<DumpStream> {
-    const { state } = await source.sampleFor(start.kind === 'gtid' ? start.has : GtidSet.EMPTY);
-    const baseline = source.state.baseline;
-    if (start.kind === 'gtid' && baseline !== null && !GtidSet.parse(baseline.gtidSet).isSubsetOf(start.has)) {
-      throw new PhxError(
-        'NOT_SUCCESSOR',
-        'the log begins after transactions this replica lacks; it must be cloned first',
-      );
+    const begin = (await source.sampleFor(null)).state;
+    if (start.kind === 'file') {
+      const { file } = begin;
+      const purged = file !== null && start.name !== '' && isBefore(start, file.epoch, file.name);
+      if (purged) throw new PhxError('PURGED', 'Could not find first log file name in binary log index file');
+      return new DumpStream(source, start, options, begin);
     }
+    const { baseline } = source.state;
+    const gone = baseline === null ? begin.gtidSet : begin.gtidSet.union(GtidSet.parse(baseline.gtidSet));
+    if (!gone.isSubsetOf(start.has)) throw new PhxError('PURGED', purgedRequired(start.has, gone.subtract(start.has)));
+    const { state } = await source.sampleFor(start.has);
     return new DumpStream(source, start, options, state);
   }
 

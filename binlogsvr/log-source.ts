@@ -14,7 +14,7 @@ export interface LogSource {
   formatDescriptionOf(file: NonNullable<ReplicatedState['file']>): Promise<Uint8Array>;
   /**
    * The newest remembered state whose GTID set lies within `set`: where a reader that has `set` may begin.
-   * @throws PhxError PURGED if transactions outside `set` are gone already
+   * null: the state the log begins with. @throws PhxError PURGED if transactions outside `set` are gone already
    */
-  sampleFor(set: GtidSet): Promise<Readonly<{ state: ReplicatedState }>>;
+  sampleFor(set: GtidSet | null): Promise<Readonly<{ state: ReplicatedState }>>;
 }

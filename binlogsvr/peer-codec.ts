@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib';
 import { type Ballot, type InstanceId, instanceId, nodeId } from '../base/brands.ts';
 import { PhxError } from '../base/errors.ts';
 import { unreachable } from '../base/invariant.ts';
@@ -17,6 +18,7 @@ export type WireHello = {
   empty: boolean;
   protocol: string;
   refused: string;
+  confirmed: number;
   founders: { node: number; storeId: string }[];
   incarnation: number;
   leaseAge?: LeaseAge | null;
@@ -25,6 +27,18 @@ export type WireHello = {
 export type WireFrame = { hello?: WireHello | null; messages?: WireMessage[] };
 
 const NACK_REASONS = ['ballot', 'lease', 'not-voter'] as const;
+
+/** CRC-32 over all entries; TCP's own checksum lets one damaged segment in some ten thousand pass. */
+function entriesCrc(entries: readonly Entry[]): number {
+  const head = Buffer.allocUnsafe(16);
+  let crc = 0;
+  for (const { instance, ballot, value } of entries) {
+    head.writeDoubleBE(instance, 0);
+    head.writeDoubleBE(ballot, 8);
+    crc = crc32(value, crc32(head, crc));
+  }
+  return crc;
+}
 
 export function toWire(message: PeerMessage): WireMessage {
   switch (message.kind) {
@@ -36,6 +50,7 @@ export function toWire(message: PeerMessage): WireMessage {
           ballot: message.ballot,
           chosenUpTo: message.chosenUpTo,
           accepted: message.accepted,
+          crc: entriesCrc(message.accepted),
           durableSeq: message.durableSeq,
           ...(message.leaseAge === null ? {} : { leaseAge: message.leaseAge }),
         },
@@ -43,7 +58,14 @@ export function toWire(message: PeerMessage): WireMessage {
     case 'nack':
       return { nack: { ballot: message.ballot, promised: message.promised, reason: message.reason } };
     case 'accept':
-      return { accept: { ballot: message.ballot, entries: message.entries, chosenUpTo: message.chosenUpTo } };
+      return {
+        accept: {
+          ballot: message.ballot,
+          entries: message.entries,
+          crc: entriesCrc(message.entries),
+          chosenUpTo: message.chosenUpTo,
+        },
+      };
     case 'accepted':
       return { accepted: { ballot: message.ballot, instances: message.instances, durableSeq: message.durableSeq } };
     case 'commit':
@@ -54,6 +76,7 @@ export function toWire(message: PeerMessage): WireMessage {
       return {
         learned: {
           entries: message.entries,
+          crc: entriesCrc(message.entries),
           chosenUpTo: message.chosenUpTo,
           firstRetained: message.firstRetained,
           ...(message.leaseAge === null ? {} : { leaseAge: message.leaseAge }),
@@ -102,7 +125,7 @@ type WireBody = {
   highestAccepted: number;
 };
 
-/** The message, or null for a kind this version does not know. @throws PhxError PEER_REFUSED on numbers no peer of ours sends. */
+/** The message, or null for a kind this version does not know. @throws PhxError PEER_REFUSED on what no peer of ours sends. */
 export function fromWire(wire: WireMessage): PeerMessage | null {
   const kind = wire.body;
   if (kind === undefined) return null;
@@ -115,7 +138,7 @@ export function fromWire(wire: WireMessage): PeerMessage | null {
         kind,
         ballot: ballotIn(body.ballot),
         chosenUpTo: instanceIn(body.chosenUpTo),
-        accepted: entriesIn(body.accepted),
+        accepted: entriesIn(body.accepted, body.crc),
         durableSeq: body.durableSeq,
         leaseAge: body.leaseAge ?? null,
       };
@@ -128,7 +151,7 @@ export function fromWire(wire: WireMessage): PeerMessage | null {
       return {
         kind,
         ballot: ballotIn(body.ballot),
-        entries: entriesIn(body.entries),
+        entries: entriesIn(body.entries, body.crc),
         chosenUpTo: instanceIn(body.chosenUpTo),
       };
     case 'accepted':
@@ -145,7 +168,7 @@ export function fromWire(wire: WireMessage): PeerMessage | null {
     case 'learned':
       return {
         kind,
-        entries: entriesIn(body.entries),
+        entries: entriesIn(body.entries, body.crc),
         chosenUpTo: instanceIn(body.chosenUpTo),
         leaseAge: body.leaseAge ?? null,
         firstRetained: body.firstRetained,
@@ -188,8 +211,11 @@ export function helloFromWire(wire: WireHello): PeerHello {
   };
 }
 
-function entriesIn(entries: readonly WireEntry[]): Entry[] {
-  return entries.map((e) => ({ instance: instanceIn(e.instance), ballot: ballotIn(e.ballot), value: e.value }));
+/** A damaged value must not be accepted: two would be chosen for one instance. The stream is dropped, all is sent again. */
+function entriesIn(wire: readonly WireEntry[], crc: number): Entry[] {
+  const entries = wire.map((e) => ({ instance: instanceIn(e.instance), ballot: ballotIn(e.ballot), value: e.value }));
+  if (entriesCrc(entries) !== crc) throw new PhxError('PEER_REFUSED', 'read values: damaged on the way');
+  return entries;
 }
 
 function ballotIn(n: number): Ballot {

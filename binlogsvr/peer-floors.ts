@@ -1,6 +1,7 @@
 import type { MonoMs, NodeId } from '../base/brands.ts';
+import { PhxError } from '../base/errors.ts';
 import { ruleHolds } from '../base/rules.ts';
-import type { PeerHello } from './peer-transport.ts';
+import type { Floors, PeerHello } from './peer-transport.ts';
 import type { LogStore } from './store-port.ts';
 
 const META = 'peer-floors';
@@ -16,10 +17,12 @@ type Floor = { seq: number; incarnation: number };
  * How far each peer's store once confirmed to be on disk. A store that comes back with less has forgotten what it voted for
  * (restored snapshot, lost writes) and must not be counted again (protocol-findings 6).
  */
-export class PeerFloors {
+export class PeerFloors implements Floors {
   readonly #store: LogStore;
   readonly #floors: Map<NodeId, Map<string, Floor>>;
   #dirty = false;
+  /** This node's own store went back; rejects once that is on disk. */
+  #forgotten: Promise<never> | null = null;
   #savedAt = 0;
   #saving: Promise<void> | null = null;
 
@@ -41,12 +44,33 @@ export class PeerFloors {
     );
   }
 
+  wentBack({ node, storeId, incarnation, durableSeq }: PeerHello): number {
+    const floor = this.#floors.get(node)?.get(storeId);
+    const wentBack = floor !== undefined && floor.incarnation !== incarnation && durableSeq < floor.seq;
+    return wentBack && ruleHolds('store-that-went-back-is-refused') ? floor.seq : 0;
+  }
+
+  /**
+   * If this node's own store went back it does not know what it has voted for. It is marked as one that forgot, and the
+   * process ends: the next one sets the store aside, learns, and votes again once the log has replaced the old store.
+   */
+  refused(by: NodeId, seq: number): void {
+    const { durableSeq } = this.#store;
+    if (seq <= durableSeq || this.#forgotten !== null) return;
+    const reason = `this store went back: node ${by} has seen its record ${seq}, the newest one is ${durableSeq}`;
+    this.#forgotten = this.#store.markForgotten(reason).then(() => {
+      throw new PhxError('AMNESIA', reason, {
+        hint: 'nothing to do: the node joins again as a learner, and then votes again',
+      });
+    });
+    this.#forgotten.catch(() => {});
+  }
+
   /** Why that store must be refused, or null; notes what it says. */
   check(hello: PeerHello): string | null {
-    const floor = this.#floors.get(hello.node)?.get(hello.storeId);
-    const wentBack = floor !== undefined && floor.incarnation !== hello.incarnation && hello.durableSeq < floor.seq;
-    if (wentBack && ruleHolds('store-that-went-back-is-refused')) {
-      return `store ${hello.storeId} of node ${hello.node} went back: it confirmed record ${floor.seq} and now has ${hello.durableSeq}`;
+    const confirmed = this.wentBack(hello);
+    if (confirmed > 0) {
+      return `store ${hello.storeId} of node ${hello.node} went back: it confirmed record ${confirmed} and now has ${hello.durableSeq}`;
     }
     this.#note(hello.node, hello.storeId, hello.durableSeq, hello.incarnation);
     return null;
@@ -61,7 +85,9 @@ export class PeerFloors {
     }
   }
 
+  /** Rejects with AMNESIA once this node's own store is known to have gone back. */
   async tick(now: MonoMs): Promise<void> {
+    if (this.#forgotten !== null) await this.#forgotten;
     if (now - this.#savedAt < SAVE_EVERY_MS) return;
     this.#savedAt = now;
     await this.save();

@@ -54,12 +54,21 @@ export type PeerHello = Readonly<{
   joins?: PeerAddress;
 }>;
 
+export interface Floors {
+  /** The record that store once confirmed to be on disk, if it now has less; else 0. */
+  wentBack(hello: PeerHello): number;
+  /** `by` refuses this node, whose store once confirmed record `seq` to it (0: for another reason). */
+  refused(by: NodeId, seq: number): void;
+}
+
 /** The replica, as a transport sees it. All calls are made from the transport's own turn of the event loop, never nested in send(). */
 export interface PeerHandler {
   /** What to tell a peer now. */
   hello(): PeerHello;
   /** Why this peer is not to be talked to, or null. The transport has checked cluster, configuration and node id before. */
   admit(hello: PeerHello): string | null;
+  /** What is known of stores that went back: told with a refusal, and heard with one. */
+  readonly floors: Floors;
   /** A stream to the peer came up (perhaps the second one); whatever was unanswered may be lost. */
   onPeerUp(hello: PeerHello): void;
   /** The peer told its hello again, because something in it changed. */

@@ -313,6 +313,7 @@ export class GrpcPeers implements PeerTransport {
   #onHello(peer: Peer, side: 'out' | 'in', stream: PeerStream, wire: WireHello): boolean {
     const handler = this.#handler as PeerHandler;
     if (wire.refused !== '') {
+      handler.floors.refused(peer.address.id, wire.confirmed);
       this.#refused(peer, `node ${peer.address.id} refuses this node: ${wire.refused}`);
       stream.destroy(peer.reason);
       return false;
@@ -321,7 +322,7 @@ export class GrpcPeers implements PeerTransport {
     const reason = this.#objection(peer, wire) ?? handler.admit(hello);
     if (reason !== null) {
       this.#refused(peer, reason);
-      stream.close(this.#hello(reason));
+      stream.close(this.#hello(reason, handler.floors.wentBack(hello)));
       return false;
     }
     peer.storeId = hello.storeId;
@@ -393,7 +394,7 @@ export class GrpcPeers implements PeerTransport {
     }
   }
 
-  #hello(refused = ''): WireHello {
+  #hello(refused = '', confirmed = 0): WireHello {
     const hello = (this.#handler as PeerHandler).hello();
     return {
       cluster: this.#o.cluster,
@@ -405,6 +406,7 @@ export class GrpcPeers implements PeerTransport {
       empty: hello.empty,
       protocol: PROTOCOL,
       refused,
+      confirmed,
       founders: hello.founders.map(({ node, storeId }) => ({ node, storeId })),
       incarnation: hello.incarnation,
       ...(hello.leaseAge === null ? {} : { leaseAge: hello.leaseAge }),

@@ -48,7 +48,7 @@ export class Replica implements LogSource, PeerHandler {
   readonly membership: Membership;
   readonly #core: PaxosNode;
   readonly #voting: Voting;
-  readonly #floors: PeerFloors;
+  readonly floors: PeerFloors;
   readonly #writer: StoreWriter;
   readonly #saver: StateSaver;
   readonly #applied: AppliedLog;
@@ -75,7 +75,7 @@ export class Replica implements LogSource, PeerHandler {
     this.#self = { node: self, storeId: report.identity.storeId };
     this.#incarnation = 1 + random.below(2 ** 31);
     this.#voting = voting;
-    this.#floors = floors;
+    this.floors = floors;
     this.#state = state;
     this.#leases = new Leases(self, lease, clock, state, report.tail);
     this.#outbox = new Outbox(transport, store, this.#leases, clock);
@@ -269,7 +269,7 @@ export class Replica implements LogSource, PeerHandler {
     await this.#conditions.wait(() => this.#state.appliedIndex > beyond, Number.POSITIVE_INFINITY, signal);
   }
 
-  sampleFor(set: GtidSet): Promise<Readonly<{ state: ReplicatedState }>> {
+  sampleFor(set: GtidSet | null): Promise<Readonly<{ state: ReplicatedState }>> {
     return this.#applied.sampleFor(set, this.#state);
   }
 
@@ -295,7 +295,7 @@ export class Replica implements LogSource, PeerHandler {
     await this.#writer.stop();
     await this.keeping.purger.close();
     await this.#saver.close(this.#o.clock.now());
-    await this.#floors.save();
+    await this.floors.save();
   }
 
   // What peers say (PeerHandler).
@@ -314,7 +314,7 @@ export class Replica implements LogSource, PeerHandler {
   }
 
   admit(hello: PeerHello): string | null {
-    return this.#voting.objection(hello, this.#state) ?? this.#floors.check(hello);
+    return this.#voting.objection(hello, this.#state) ?? this.floors.check(hello);
   }
 
   onPeerUp(hello: PeerHello): void {
@@ -356,10 +356,10 @@ export class Replica implements LogSource, PeerHandler {
       case 'promise':
         this.#peers.heard(from, storeId, message.chosenUpTo);
         this.#leases.told(message.leaseAge);
-        this.#floors.confirmed(from, storeId, message.durableSeq);
+        this.floors.confirmed(from, storeId, message.durableSeq);
         break;
       case 'accepted':
-        this.#floors.confirmed(from, storeId, message.durableSeq);
+        this.floors.confirmed(from, storeId, message.durableSeq);
         break;
       case 'accept':
         for (const entry of message.entries) this.#leases.accepting(entry.value);
@@ -479,7 +479,7 @@ export class Replica implements LogSource, PeerHandler {
     this.#campaigner.tick(now);
     this.membership.tick(now);
     this.keeping.tick(now);
-    this.#floors.tick(now).catch((error: unknown) => this.#fatal(error));
+    this.floors.tick(now).catch((error: unknown) => this.#fatal(error));
     if (this.#leases.takeoverDueChanged(this.#state)) this.events.changed();
     this.#conditions.poke(now);
   }

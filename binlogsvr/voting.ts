@@ -60,9 +60,10 @@ export class Voting {
   /** States being written down, and the end of the last. */
   #saves = 0;
   #saved: Promise<void> = Promise.resolve();
-  readonly #forgot: boolean;
+  /** Why the store before this one was set aside, or null. */
+  readonly #forgot: string | null;
 
-  private constructor(options: VotingOptions, founding: Founding, forgot: boolean, state: ReplicatedState) {
+  private constructor(options: VotingOptions, founding: Founding, forgot: string | null, state: ReplicatedState) {
     this.#store = options.store;
     this.#log = options.log;
     this.#self = options.self;
@@ -77,7 +78,7 @@ export class Voting {
   static async load(options: VotingOptions, state: ReplicatedState): Promise<Voting> {
     const { store } = options;
     const founding = foundingFromJson(await store.getMeta(FOUNDING_META));
-    return new Voting(options, founding, (await store.getMeta(META_AMNESIAC)) !== null, state);
+    return new Voting(options, founding, await store.getMeta(META_AMNESIAC), state);
   }
 
   get current(): Electorate {
@@ -185,7 +186,7 @@ export class Voting {
       nodes: this.#nodes,
       empty: port.empty(),
       joining: this.#join !== undefined,
-      forgot: this.#forgot,
+      forgot: this.#forgot !== null,
       met: this.#met,
     });
     if (reason !== this.#reason) {
@@ -209,7 +210,9 @@ export class Voting {
 
   #elect(state: ReplicatedState): Electorate {
     const found = electorate(state, this.#founding, this.#reason, this.#self, this.#nodes);
-    return forgetfulMayVote() ? { ...found, mayVote: true } : found;
+    if (forgetfulMayVote()) return { ...found, mayVote: true };
+    if (found.mayVote || this.#forgot === null) return found;
+    return { ...found, reason: `${found.reason}; the store before was set aside: ${this.#forgot}` };
   }
 }
 

@@ -71,7 +71,8 @@ export class MemoryLog implements LogSource, AppendStore {
     return formatDescriptionIn((await this.readLog(file.instance, 1))[0], file);
   }
 
-  async sampleFor(set: GtidSet): Promise<{ state: ReplicatedState }> {
+  async sampleFor(set: GtidSet | null): Promise<{ state: ReplicatedState }> {
+    if (set === null) return { state: initialState() };
     return { state: this.#samples.findLast((state) => state.gtidSet.isSubsetOf(set)) ?? initialState() };
   }
 }

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { type InstanceId, instanceId, nodeId } from '../../../base/brands.ts';
+import { DumpStream } from '../../../binlogsvr/dump-stream.ts';
 import { MemoryDisk } from '../../../binlogsvr/memory-store.ts';
 import type { PeerMessage } from '../../../binlogsvr/peer-transport.ts';
 import type { PurgePolicy } from '../../../binlogsvr/purge-policy.ts';
 import { stateToJson } from '../../../binlogsvr/state-machine.ts';
+import { GtidSet } from '../../../mysql/gtid-set.ts';
 import { crcOf, UUID, World } from './replica-world.ts';
 
 /** Small enough that a few hundred appends fill it. */
@@ -248,4 +250,26 @@ describe('a node that asks for what is purged', () => {
       expect(flips).toBe(2);
     },
   );
+});
+
+describe('a replica that needs what is purged', () => {
+  test('hears MySQL’s own words', async () => {
+    const world = await start();
+    await append(world, 1500);
+    await execute(world);
+    const first = begins(world, 1);
+    const options = { serverId: 9, crc: true };
+    const open = (has: string) => DumpStream.open(world.at(1), { kind: 'gtid', has: GtidSet.parse(has) }, options);
+    const gone = world.at(1).purged.toString();
+    await expect(world.done(open(`${UUID}:1-9`))).rejects.toMatchObject({
+      code: 'PURGED',
+      message:
+        'Cannot replicate because the source purged required binary logs. Replicate the missing transactions from elsewhere, ' +
+        "or provision a new replica from backup. Consider increasing the source's binary log expiration period. " +
+        `The GTID set sent by the replica is '${UUID}:1-9', and the missing transactions are '${gone.replace(':1-', ':10-')}'`,
+    });
+    expect((await world.done(open(gone))).caughtUp).toBe(false);
+    expect((await world.done(open(`${gone},${UUID}:1-1500`))).at).toEqual({ file: '', position: 4 });
+    expect(first).toBeGreaterThan(600);
+  });
 });

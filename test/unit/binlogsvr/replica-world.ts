@@ -213,8 +213,11 @@ class Network {
     const left = this.handlers.get(a) as PeerHandler;
     const right = this.handlers.get(b) as PeerHandler;
     const hellos: [PeerHello, PeerHello] = [left.hello(), right.hello()];
-    for (const reason of [left.admit(hellos[1]), right.admit(hellos[0])]) {
+    const greetings = [[left, right, hellos[1]] as const, [right, left, hellos[0]] as const];
+    for (const [host, guest, hello] of greetings) {
+      const reason = host.admit(hello);
       if (reason !== null) {
+        guest.floors.refused(host.hello().node, host.floors.wentBack(hello));
         this.refused.push(reason);
         this.#cut.add(`${a}-${b}`);
         return;
