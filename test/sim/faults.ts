@@ -24,12 +24,15 @@ const KINDS = [
   'damaged acceptor',
   'crash at an await',
 ] as const;
-export type FaultKind = (typeof KINDS)[number];
+type BuiltIn = (typeof KINDS)[number];
+
+/** One more kind, of what only some worlds have: does it once to the node, false if that cannot be done now. */
+export type ExtraFault = (node: SimNode) => boolean;
 
 /** Swarm testing: what each seed draws for itself; most kinds are off, so that what is on gets far. */
 export type FaultPlan = Readonly<{
   /** Mean ms between two faults of a kind; absent = off. */
-  everyMs: ReadonlyMap<FaultKind, number>;
+  everyMs: ReadonlyMap<string, number>;
   network: NetworkProfile;
   disk: DiskProfile;
   rpc: RpcProfile;
@@ -40,9 +43,9 @@ export type FaultPlan = Readonly<{
 const EVERY_MS = [500, 1500, 4000, 9000] as const;
 const QUIET_RPC: RpcProfile = { delayMs: [0.05, 0.5], requestLost: 0, replyLost: 0 };
 
-export function drawPlan(random: Prng): FaultPlan {
-  const everyMs = new Map<FaultKind, number>();
-  for (const kind of KINDS) if (random.chance(1, 3)) everyMs.set(kind, random.pick(EVERY_MS));
+export function drawPlan(random: Prng, extraKinds: readonly string[]): FaultPlan {
+  const everyMs = new Map<string, number>();
+  for (const kind of [...KINDS, ...extraKinds]) if (random.chance(1, 3)) everyMs.set(kind, random.pick(EVERY_MS));
   const unreliable = random.chance(1, 2);
   return {
     everyMs,
@@ -88,6 +91,7 @@ export class Faults {
   readonly #nodes: readonly SimNode[];
   readonly #tally: Tally;
   readonly #plan: FaultPlan;
+  readonly #extra = new Map<string, ExtraFault>();
   #healed = false;
   /** A node whose store forgot and is not bound again: no second one may, or what both knew is lost. */
   #forgetful: SimNode | null = null;
@@ -99,6 +103,20 @@ export class Faults {
     this.#nodes = nodes;
     this.#plan = plan;
     this.#tally = tally;
+  }
+
+  /** Before start(): how a kind the plan may name is done. */
+  define(kind: string, inject: ExtraFault): void {
+    this.#extra.set(kind, inject);
+  }
+
+  get healed(): boolean {
+    return this.#healed;
+  }
+
+  /** How long something lasts. */
+  long(): number {
+    return 20 + this.#random.below(this.#plan.longMs);
   }
 
   get rpc(): RpcProfile {
@@ -124,7 +142,7 @@ export class Faults {
     }
   }
 
-  #arm(kind: Exclude<FaultKind, 'crash at an await'>, everyMs: number): void {
+  #arm(kind: string, everyMs: number): void {
     this.#kernel.at(1 + this.#random.below(2 * everyMs), () => {
       if (this.#healed) return;
       this.#arm(kind, everyMs);
@@ -156,10 +174,17 @@ export class Faults {
     }
   }
 
-  #inject(kind: Exclude<FaultKind, 'crash at an await'>): boolean {
+  #inject(kind: string): boolean {
+    const node = this.#random.pick(this.#nodes);
+    const extra = this.#extra.get(kind);
+    return extra === undefined ? this.#injectBuiltIn(kind as BuiltIn, node) : extra(node);
+  }
+
+  #injectBuiltIn(kind: BuiltIn, node: SimNode): boolean {
     const random = this.#random;
-    const node = random.pick(this.#nodes);
     switch (kind) {
+      case 'crash at an await':
+        return false; // not by the clock: see #crashAtAwaits
       case 'kill a process': {
         const process = this.#processOf(node);
         process?.kill();
@@ -173,14 +198,14 @@ export class Faults {
       }
       case 'freeze a process': {
         const process = this.#processOf(node);
-        process?.freeze(this.#long());
+        process?.freeze(this.long());
         return process !== null;
       }
       case 'freeze a node':
-        node.freeze(this.#long());
+        node.freeze(this.long());
         return node.powered;
       case 'suspend a machine':
-        node.suspend(this.#long());
+        node.suspend(this.long());
         return node.powered;
       case 'wall clock jump':
         node.machine.jumpWall(random.below(20_001) - 10_000);
@@ -233,7 +258,7 @@ export class Faults {
     const fresh = ways.filter(([from, to]) => !this.#network.isBlocked(from, to));
     for (const [from, to] of fresh) this.#network.block(from, to);
     this.#kernel.trace('network', () => `blocked ${fresh.map(([from, to]) => `${from}>${to}`).join(' ')}`);
-    this.#kernel.at(this.#long(), () => {
+    this.#kernel.at(this.long(), () => {
       this.#kernel.trace('network', () => `open again ${fresh.map(([from, to]) => `${from}>${to}`).join(' ')}`);
       for (const [from, to] of fresh) this.#network.unblock(from, to);
     });
@@ -266,9 +291,5 @@ export class Faults {
     this.#forgetful = node;
     node.processes.get('binlogsvr')?.kill('its disk is damaged');
     return true;
-  }
-
-  #long(): number {
-    return 20 + this.#random.below(this.#plan.longMs);
   }
 }

@@ -4,6 +4,7 @@ import { ViewFeed } from '../../proxy/feed.ts';
 import { CLIENT_KEY } from './checkers/history.ts';
 import { check, type Writes } from './checkers/log.ts';
 import { SimRwPort } from './clients.ts';
+import { MYSQL_FAULTS, MysqlFaults } from './mysql-faults.ts';
 import { decodeTransaction } from './mysqld/binlog-bytes.ts';
 import { addressOf, MysqlSide } from './mysqld/mysql-side.ts';
 import { type SimNode, simLogger } from './node.ts';
@@ -17,9 +18,10 @@ const EVENT_SIZE_OFFSET = 9;
 /** Whole nodes: production binlogsvr, sync and agent, a scripted mysqld, and clients at the RW port of every node. */
 export class FullWorld extends SimWorld {
   readonly #sides = new Map<number, MysqlSide>();
+  readonly #mysqlFaults: MysqlFaults;
 
   constructor(options: WorldOptions) {
-    super(options, { lease: LEASE, decode: decodeEvents });
+    super(options, { lease: LEASE, decode: decodeEvents, extraFaults: MYSQL_FAULTS });
     const { random, kernel, tally } = this;
     const pace = {
       writeMs: random.pick([30, 100]),
@@ -41,6 +43,7 @@ export class FullWorld extends SimWorld {
       node.onPowerCut = () => side.powerCut();
     }
     for (const node of this.nodes) this.#addProxy(node, pace);
+    this.#mysqlFaults = new MysqlFaults(kernel, this.faults, this.#sides);
   }
 
   #addProxy(node: SimNode, pace: Readonly<{ writeMs: number; readMs: number; clients: number }>): void {
@@ -86,6 +89,7 @@ export class FullWorld extends SimWorld {
     for (const { id, server } of this.nodes) {
       const report = server?.services.agentReport ?? null;
       if (report === null) return `the agent of node ${id} does not report`;
+      if (this.#isOut(id)) continue;
       if (report.role !== 'replica' && report.role !== 'master')
         return `node ${id} is ${report.role}: ${report.reason}`;
       const side = this.#sides.get(id) as MysqlSide;
@@ -96,19 +100,27 @@ export class FullWorld extends SimWorld {
     return '';
   }
 
+  /** A server that somebody's SHUTDOWN made commit what nobody agreed to stays out, by its own judgement, and serves nothing. */
+  #isOut(id: number): boolean {
+    if (this.#mysqlFaults.poisoned?.id !== id) return false;
+    const node = this.nodes.find((each) => each.id === id);
+    const report = node?.server?.services.agentReport;
+    return report?.role === 'failed' && !report.servingReads && !report.servingWrites;
+  }
+
   /** Clients stop; then every MySQL holds the same, and that is what the log says. */
   protected override async verifyEnd(): Promise<void> {
     const { kernel } = this;
     for (const node of this.nodes) node.stop('proxy');
     const until = kernel.now + 5000;
-    const equal = (): boolean =>
-      [...this.#sides.values()].every(({ mysqld }) => mysqld.disk.engine.gtidSet.equals(this.log.gtidSet));
+    const sound = [...this.#sides].filter(([id]) => !this.#isOut(id));
+    const equal = (): boolean => sound.every(([, { mysqld }]) => mysqld.disk.engine.gtidSet.equals(this.log.gtidSet));
     while (!equal() && kernel.now < until) await kernel.runUntil(kernel.now + 50);
     const expected = new Map<string, string>();
     for (const { writes } of this.log.transactions) {
       for (const [key, value] of Object.entries(writes)) if (key.startsWith(CLIENT_KEY)) expected.set(key, value);
     }
-    for (const [id, { mysqld }] of this.#sides) {
+    for (const [id, { mysqld }] of sound) {
       const { gtidSet, rows } = mysqld.disk.engine;
       check(
         gtidSet.equals(this.log.gtidSet),

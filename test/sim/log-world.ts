@@ -13,7 +13,7 @@ type Pace = Readonly<{ writeMs: number; readMs: number; executeMs: number }>;
 /** The replicated log alone: binlogsvrs with scripted masters and clients. */
 export class LogWorld extends SimWorld {
   constructor(options: WorldOptions) {
-    super(options, { lease: LEASE, decode: decodeScripted });
+    super(options, { lease: LEASE, decode: decodeScripted, extraFaults: [] });
     const { random } = this;
     const pace = {
       writeMs: random.pick([10, 40, 150]),

@@ -36,6 +36,8 @@ export type WorldResult = Readonly<{
 export type WorldKind = Readonly<{
   lease: LeaseTimes;
   decode: (events: Uint8Array) => Writes;
+  /** Kinds of faults it has beside the common ones. */
+  extraFaults: readonly string[];
 }>;
 
 /**
@@ -67,7 +69,7 @@ export abstract class SimWorld {
     const random = kernel.fork();
     this.random = random;
     const size = options.nodes ?? (random.chance(1, 3) ? 5 : 3);
-    const plan = drawPlan(random);
+    const plan = drawPlan(random, kind.extraFaults);
     const ids: readonly NodeId[] = Array.from({ length: size }, (_, i) => nodeId(i + 1));
     this.network = new SimNetwork(kernel, plan.network, this.tally);
     const context = {
