@@ -234,7 +234,11 @@ export class ScriptedMaster {
         entries = await new Promise<typeof entries>((resolve, reject) => {
           // What its binlogsvr cannot answer any more it asks the next one.
           process.clock.after(500, () => reject(new PhxError('TIMEOUT', 'read the log')));
-          replica.readLog(from, READ_BYTES).then(resolve, reject);
+          // The answer is handed to this very process: one that died meanwhile must not write into what the next one has.
+          replica.readLog(from, READ_BYTES).then(
+            (found) => process.deliver(() => resolve(found)),
+            (error: unknown) => process.deliver(() => reject(error)),
+          );
         });
       } catch (error) {
         if (!(error instanceof PhxError)) throw error;
