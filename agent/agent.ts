@@ -159,15 +159,17 @@ class AgentRunner implements Agent {
   }
 
   report(): AgentReport {
-    const { watch, server } = this.#context;
+    const { watch, server, views } = this.#context;
     const { probe, channel } = watch;
     this.#gtidExecuted = probe?.gtidExecuted ?? this.#gtidExecuted;
     const applying = channel?.applier ?? false;
+    // What is read of it would be older with every moment, and nothing would show it.
+    const removed = views.view?.membership?.kind === 'removed';
     return {
       role: this.#role,
       reason: this.#reason,
       gtidExecuted: this.#gtidExecuted,
-      servingReads: this.#role === 'replica' && applying && probe !== null && !probe.offlineMode,
+      servingReads: this.#role === 'replica' && applying && probe !== null && !probe.offlineMode && !removed,
       servingWrites: this.#role === 'master' && this.#exposure.servingWrites,
       epoch: this.#masterEpoch,
       attachEpoch: this.#exposure.attachEpoch,

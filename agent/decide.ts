@@ -229,6 +229,9 @@ function electable(o: Observation, mysqld: Running, view: View): string | null {
   if (mysqld.silentMs > PROBE_AGE_MS_MAX) return `mysqld has not answered for ${seconds(mysqld.silentMs)}`;
   if (mysqld.waitingMs > 0) return 'commits wait on the local mysqld';
   if (o.suspended) return 'the machine was suspended a moment ago';
+  const seat = view.membership;
+  if (seat && seat.standRefusal !== '') return seat.standRefusal;
+  if (seat && seat.standInMs > 0) return `leaves it to a preferred node for ${seconds(seat.standInMs)} more`;
   return null;
 }
 
@@ -253,6 +256,8 @@ function decideMaster(o: Observation): Action {
     return kill('nobody can log in while commits wait and sync is away', true);
   }
   if (o.suspended) return { do: 'demote', epoch, release: true, reason: 'the machine was suspended' };
+  const handOverTo = view?.membership?.handOverTo ?? 0;
+  if (handOverTo !== 0) return { do: 'demote', epoch, release: true, reason: `hands over to node ${handOverTo}` };
   if (probe?.superReadOnly) return { do: 'demote', epoch, release: true, reason: 'super_read_only was switched on' };
   if (o.unhealthy !== null) return wait(`master of epoch ${epoch}; does not renew: ${o.unhealthy.reason}`);
   if (view === null) return wait(`master of epoch ${epoch}; binlogsvr does not answer`);

@@ -28,6 +28,8 @@ export type BinlogsvrOptions = Readonly<{
   clock: Clock;
   random: Random;
   log: Logger;
+  /** This node is no founder: it asks the nodes it knows to be taken in as a learner. */
+  join?: boolean;
   /** Digest of what all nodes must agree on. */
   configChecksum: Uint8Array;
   version?: string;
@@ -70,6 +72,8 @@ export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogs
       random,
       log,
       lease,
+      addresses: new Map(nodes.map(({ id, host, rpc }) => [id, { host, rpc }])),
+      ...(options.join ? { join: { host: self.host, rpc: self.rpc } } : {}),
       onFatal: options.onFatal ?? (() => process.exit(1)),
     },
     { pid: process.pid, version: options.version ?? '' },

@@ -7,6 +7,8 @@ import type { LogValue, Member, MembershipValue } from './values.ts';
 
 /** The pipeline is held at most twice this long before the change is proposed. */
 const HOLD_MS = 400;
+/** Those who lack something are asked this often how far they are. */
+const ASK_MS = 20;
 
 export type VoterChangePort = Omit<ReplacerPort, 'propose'> &
   Readonly<{
@@ -41,8 +43,13 @@ export class VoterChange {
       if (leading() && inFlight() > 0) throw new PhxError('BUSY', 'what is under way did not end in time: ask again');
       const upTo = chosenUpTo();
       const holders = (): number => voters.filter((each) => this.#holds(each, upTo)).length;
-      for (const each of voters) if (!this.#holds(each, upTo)) ask(each.node);
-      await conditions.wait(() => holders() * 2 > voters.length || !leading(), until(HOLD_MS));
+      const end = until(HOLD_MS);
+      const enough = (): boolean => holders() * 2 > voters.length || !leading();
+      // Asked again and again: the word that it is chosen, or the disk, may be slower than the question.
+      while (!enough() && clock.now() < end) {
+        for (const each of voters) if (!this.#holds(each, upTo)) ask(each.node);
+        await conditions.wait(enough, Math.min(end, clock.now() + ASK_MS));
+      }
       if (!leading()) throw new PhxError('NOT_LEADER', 'this node ceased to lead before the change was proposed');
       if (holders() * 2 <= voters.length) {
         throw new PhxError('BUSY', `only ${holders()} of the ${voters.length} voters there would be have caught up`);

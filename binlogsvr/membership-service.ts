@@ -25,7 +25,7 @@ export type MembershipPort = VoterChangePort &
     lead: (timeoutMs: number) => Promise<void>;
   }>;
 
-/** Ends this node's mastership in favour of `to`: resolves when the open epoch is not its own any more. */
+/** Begins to end this node's mastership in favour of `to`. It is over when the open epoch is not its own any more. */
 export type HandOver = (to: NodeId, timeoutMs: number) => Promise<void>;
 
 /**
@@ -169,7 +169,7 @@ export class Membership {
   }
 
   async #leave(deadline: number): Promise<void> {
-    const { self, clock, state, storeOf, peerChosen, chosenUpTo } = this.#p;
+    const { self, clock, conditions, state, storeOf, peerChosen, chosenUpTo } = this.#p;
     const successor = chooseSuccessor(state(), self, chosenUpTo(), ({ node, storeId }) => ({
       connected: storeOf(node) === storeId,
       chosenUpTo: peerChosen(node),
@@ -178,6 +178,9 @@ export class Membership {
     if (this.#handOver === null) throw refused('this node is the master and cannot hand over: stop it first');
     this.#p.log.info('handing over before this node is removed', { to: successor.node });
     await this.#handOver(successor.node, deadline - clock.now());
+    const left = (): boolean => !(state().open && state().master === self);
+    if (await conditions.wait(left, deadline)) return;
+    throw new PhxError('BUSY', `this node is handing over to node ${successor.node} and still the master: ask again`);
   }
 
   /** On the proposer: takes in who wants to join, as a learner. */

@@ -1,5 +1,6 @@
 import { type InstanceId, NODE_ID_MAX, type NodeId } from '../base/brands.ts';
 import { ruleHolds } from '../base/rules.ts';
+import type { MemberStatus } from '../proto/binlogsvr-types.ts';
 import { type Accepted, type Refusal, type ReplicatedState, refuse, type Verdict } from './state-types.ts';
 import type { ElectionRule, LogValue, Member, MemberKind, MembershipValue } from './values.ts';
 
@@ -63,6 +64,13 @@ export function votersOf(members: readonly Member[]): readonly Member[] {
 
 export function memberAt(state: Pick<ReplicatedState, 'members'>, node: NodeId | number): Member | undefined {
   return state.members.find((member) => member.node === node);
+}
+
+/** As status shows it. */
+export function memberStatus(member: Member): MemberStatus {
+  const { node, storeId, address } = member;
+  const { host, rpc } = address ?? { host: '', rpc: 0 };
+  return { node, storeId, kind: kindOf(member), election: electionOf(member), host, rpc };
 }
 
 /** Whether this store was a member of the cluster and is none any more. */

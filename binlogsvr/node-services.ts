@@ -1,9 +1,21 @@
+import { type NodeId, nodeId } from '../base/brands.ts';
 import { PhxError } from '../base/errors.ts';
 import type { Clock } from '../base/ports.ts';
 import { GtidSet } from '../mysql/gtid-set.ts';
-import type { AgentReport, LeaseReply, NodeStatus, Outcome, SyncStatus, View } from '../proto/binlogsvr-types.ts';
+import type {
+  AgentReport,
+  LeaseReply,
+  MemberChange,
+  MemberOutcome,
+  NodeStatus,
+  Outcome,
+  SyncStatus,
+  View,
+} from '../proto/binlogsvr-types.ts';
 import { ExecutedTracker } from './executed-tracker.ts';
 import { LeaseService } from './lease-service.ts';
+import { memberStatus, wasRemoved } from './membership.ts';
+import { Standing } from './membership-view.ts';
 import { needsClone } from './needs-clone.ts';
 import { Replica } from './replica.ts';
 import type { ReplicaOptions } from './replica-options.ts';
@@ -31,6 +43,7 @@ export class NodeServices {
   readonly #process: ProcessFacts;
   readonly #startedAt: number;
   readonly #tracker: ExecutedTracker;
+  readonly #standing: Standing;
   readonly #reportListeners = new Set<(report: AgentReport) => void>();
   #report: Readonly<{ report: AgentReport; atMs: number }> | null = null;
   #executed = GtidSet.EMPTY;
@@ -46,6 +59,8 @@ export class NodeServices {
     this.#startedAt = startedAt;
     this.lease = new LeaseService(replica, self, clock);
     this.#tracker = new ExecutedTracker(replica.state, clock.now());
+    this.#standing = new Standing(clock);
+    replica.membership.handOver = async (to) => this.#handOver(to);
     this.feed = new ViewFeed(clock, () => this.view());
     replica.onApplied((applied, state) => this.#tracker.applied(applied, state, clock.now()));
     replica.events.onInstalled((state) => this.#tracker.installed(state, clock.now()));
@@ -73,8 +88,48 @@ export class NodeServices {
       sync: this.#sync,
       lagMs: this.#lagMs(),
       needsClone: needsClone(this.#report?.report ?? null, this.#executed, replica.purged),
+      membership: this.#standing.view({
+        self: this.#node,
+        state: replica.state,
+        takeoverInMs: replica.takeoverInMs,
+        removed: wasRemoved(replica.state, this.#node, replica.hello().storeId),
+        isUp: (node, storeId) =>
+          replica.peers().some((peer) => peer.node === node && peer.connected && peer.storeId === storeId),
+      }),
       nowMs: this.#clock.now(),
     });
+  }
+
+  /** @throws PhxError MEMBER_REFUSED on a change there is none of; TIMEOUT, UNAVAILABLE: unknown what became of it */
+  changeMember(change: MemberChange, timeoutMs: number): Promise<MemberOutcome> {
+    const { membership } = this.replica;
+    const node = nodeId(change.node);
+    switch (change.change) {
+      case 'add':
+        return membership.add(node, change.kind, change.election, timeoutMs);
+      case 'remove':
+        return membership.remove(node, timeoutMs);
+      case 'replace':
+        return membership.replace(node, nodeId(change.by), timeoutMs);
+      case 'setElection':
+        return membership.setElection(node, change.election, timeoutMs);
+      default:
+        change satisfies never;
+        throw new PhxError(
+          'MEMBER_REFUSED',
+          'change members: unknown change, ask for add, remove, replace or setElection',
+        );
+    }
+  }
+
+  /** The agent closes the mysqld of a master and releases its lease; nothing else may say that nobody writes any more. */
+  #handOver(to: NodeId): void {
+    const { epoch } = this.replica.state;
+    if (!this.view().agentAlive) {
+      throw new PhxError('MEMBER_REFUSED', 'the agent of this master does not answer, so nobody can close its mysqld');
+    }
+    this.#standing.handOver(to, epoch);
+    this.feed.touch();
   }
 
   status(): NodeStatus {
@@ -82,6 +137,8 @@ export class NodeServices {
       view: this.view(),
       executedIndex: this.#tracker.executedIndex,
       lagMs: this.#lagMs(),
+      members: this.replica.state.members.map(memberStatus),
+      configVersion: this.replica.state.configVersion,
       peers: this.replica.peers(),
       pid: this.#process.pid,
       pidsJson: this.#pidsJson,

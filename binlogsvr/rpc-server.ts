@@ -10,7 +10,14 @@ import type {
 } from '@grpc/grpc-js';
 import { PhxError } from '../base/errors.ts';
 import type { Security } from '../base/topology.ts';
-import type { AgentReport, LeaseReply, Outcome, TailTransaction, View } from '../proto/binlogsvr-types.ts';
+import type {
+  AgentReport,
+  LeaseReply,
+  MemberChange,
+  Outcome,
+  TailTransaction,
+  View,
+} from '../proto/binlogsvr-types.ts';
 import { authorised, serviceClass } from '../proto/rpc-channel.ts';
 import { toServiceError, UNAUTHENTICATED } from '../proto/rpc-errors.ts';
 import type { NodeServices } from './node-services.ts';
@@ -72,7 +79,10 @@ export function registerRpc(server: Server, services: NodeServices, security: Se
     },
     subscribe: streaming((call: ServerWritableStream<object, View>) => serveViews(call, services.feed)),
   });
-  server.addService(serviceClass('binlogsvr.proto', 'Admin').service, { status: unary(() => services.status()) });
+  server.addService(serviceClass('binlogsvr.proto', 'Admin').service, {
+    status: unary(() => services.status()),
+    changeMember: unary((change: MemberChange, ms) => services.changeMember(change, ms)),
+  });
 }
 
 /** Appends are proposed as they come and answered in their order, each when it is applied. */

@@ -1,5 +1,5 @@
 import type { GtidSet } from '../mysql/gtid-set.ts';
-import type { AgentReport, SyncStatus, View } from '../proto/binlogsvr-types.ts';
+import type { AgentReport, MembershipView, SyncStatus, View } from '../proto/binlogsvr-types.ts';
 import type { ReplicatedState } from './state-types.ts';
 
 /** A report older than this says nothing: the agent is gone or stuck (it reports every 200 ms). */
@@ -20,6 +20,7 @@ export type ViewFacts = Readonly<{
   sync: SyncStatus | null;
   lagMs: number;
   needsClone: string;
+  membership?: MembershipView;
   nowMs: number;
 }>;
 
@@ -36,6 +37,7 @@ export function buildView(facts: ViewFacts): View {
     appendSeq: state.appendSeq,
     gtidSet: textOf(state.gtidSet),
     baseline: state.baseline !== null,
+    membership: facts.membership ?? null,
     voting: facts.mayVote,
     votingReason: facts.votingReason,
     takeoverDue: state.open && facts.takeoverInMs <= 0,
@@ -56,10 +58,11 @@ export function buildView(facts: ViewFacts): View {
  * with every append and is pushed at a bounded rate.
  */
 export function urgentPart(view: View): string {
-  const { agent, sync } = view;
+  const { agent, sync, membership } = view;
   return JSON.stringify([
     [view.epoch, view.master, view.open, view.renewal, view.baseline, view.voting, view.votingReason],
     [view.takeoverDue, view.leaseRemainingMs > 0, view.leader, view.agentAlive, view.quorum, view.needsClone],
+    membership ? { ...membership, standInMs: membership.standInMs > 0 } : null,
     agent === null ? null : { ...agent, gtidExecuted: '' },
     sync === null ? null : [sync.state, sync.epoch, sync.reason, sync.pid, sync.spareReady],
   ]);

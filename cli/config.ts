@@ -91,11 +91,13 @@ export function parseNodeConfig(text: string, path: string, files: ConfigFiles):
 
 export const defaultWorkers = (cores: number): number => Math.max(1, Math.min(4, Math.floor(cores / 2)));
 
-/** What all nodes must agree on: exchanged in hello, a mismatch is refused. Hex SHA-256. */
-export function configChecksum(config: Pick<NodeConfig, 'cluster' | 'nodes' | 'lease'>): string {
+/**
+ * What all nodes must agree on: exchanged in hello, a mismatch is refused. Hex SHA-256. Not the nodes: founders agree on
+ * them by binding to one list (binlogsvr/founding.ts), and after that the log says who belongs, whatever a file still says.
+ */
+export function configChecksum(config: Pick<NodeConfig, 'cluster' | 'lease'>): string {
   const agreed = {
     cluster: config.cluster,
-    nodes: config.nodes.map(({ id, host, rpc }) => [id, host, rpc]).sort((a, b) => Number(a[0]) - Number(b[0])),
     lease: [config.lease.leaseMs, config.lease.renewMs, config.lease.takeoverMs],
   };
   return createHash('sha256').update(JSON.stringify(agreed)).digest('hex');

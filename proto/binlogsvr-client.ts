@@ -5,6 +5,9 @@ import type {
   AgentReport,
   BinlogsvrClient,
   LeaseReply,
+  MemberChange,
+  MemberOutcome,
+  MembershipClient,
   NodeStatus,
   Outcome,
   TailTransaction,
@@ -36,11 +39,11 @@ type WriteCall = {
  * The client of one node's binlogsvr. Costs nothing until the first call; a server that is down answers UNAVAILABLE at
  * once, one that does not answer at all TIMEOUT. Definite refusals arrive as an Outcome, unknown outcomes as errors.
  */
-export function createBinlogsvrClient(address: string, security: Security): BinlogsvrClient {
+export function createBinlogsvrClient(address: string, security: Security): BinlogsvrClient & MembershipClient {
   return new GrpcBinlogsvrClient(address, security);
 }
 
-class GrpcBinlogsvrClient implements BinlogsvrClient {
+class GrpcBinlogsvrClient implements BinlogsvrClient, MembershipClient {
   readonly address: string;
   readonly #binlogsvr: Raw;
   readonly #admin: Raw;
@@ -90,6 +93,10 @@ class GrpcBinlogsvrClient implements BinlogsvrClient {
 
   status(timeoutMs: number): Promise<NodeStatus> {
     return this.#call(this.#admin, 'status', {}, timeoutMs);
+  }
+
+  changeMember(change: MemberChange, timeoutMs: number): Promise<MemberOutcome> {
+    return this.#call(this.#admin, 'changeMember', change, timeoutMs);
   }
 
   async compareTail(

@@ -10,6 +10,39 @@ export type Outcome = Readonly<{
   appendSeq: number;
 }>;
 
+/** What the agent has to know of this node's seat in the cluster. */
+export type MembershipView = Readonly<{
+  /** 'none': not a member (yet). 'removed': its store may not come back. */
+  kind: 'voter' | 'learner' | 'witness' | 'none' | 'removed';
+  election: ElectionRule;
+  /** Why this node may not stand for election now, '' if it may. */
+  standRefusal: string;
+  /** How long it leaves standing to a preferred node that is connected. */
+  standInMs: number;
+  /** This node is master and has to hand over to that node; 0: no. */
+  handOverTo: number;
+}>;
+
+export type ElectionRule = 'prefer' | 'neutral' | 'never';
+
+/** One change of members, asked of the master's node (MemberOutcome.ask names it). */
+export type MemberChange =
+  | Readonly<{ change: 'add'; node: number; kind: 'voter' | 'witness'; election: ElectionRule }>
+  | Readonly<{ change: 'remove'; node: number }>
+  /** `by` takes the seat of `node`. */
+  | Readonly<{ change: 'replace'; node: number; by: number }>
+  | Readonly<{ change: 'setElection'; node: number; election: ElectionRule }>;
+
+export type MemberStatus = Readonly<{
+  node: number;
+  storeId: string;
+  kind: 'voter' | 'learner' | 'witness';
+  election: ElectionRule;
+  /** '' = as configured. */
+  host: string;
+  rpc: number;
+}>;
+
 /** What became of a change of members. */
 export type MemberOutcome = Outcome &
   Readonly<{
@@ -69,6 +102,8 @@ export type View = Readonly<{
   appendSeq: number;
   gtidSet: string;
   baseline: boolean;
+  /** Absent: said by a binlogsvr that knows of no members. */
+  membership?: MembershipView | null;
   voting: boolean;
   votingReason: string;
   /** By this node's clock the lease of the open epoch is over: it may be fenced. */
@@ -118,6 +153,9 @@ export type NodeStatus = Readonly<{
   view: View;
   executedIndex: number;
   lagMs: number;
+  /** By the log; absent before there were changes of members. */
+  members?: readonly MemberStatus[];
+  configVersion?: number;
   peers: readonly PeerStatus[];
   pid: number;
   /** A NodePids (base/ipc.ts) as JSON, or ''. */
@@ -128,6 +166,12 @@ export type NodeStatus = Readonly<{
 }>;
 
 export type TailTransaction = Readonly<{ gtid: string; crc: number }>;
+
+/** Administration of who belongs to the cluster. */
+export interface MembershipClient {
+  /** An answer that is not accepted changed nothing. @throws PhxError TIMEOUT, UNAVAILABLE: unknown, look at the status */
+  changeMember(change: MemberChange, timeoutMs: number): Promise<MemberOutcome>;
+}
 
 /** Typed client of one node's binlogsvr. Every call rejects with PhxError (UNAVAILABLE, TIMEOUT, ...) after `timeoutMs`. */
 export interface BinlogsvrClient extends AsyncDisposable {

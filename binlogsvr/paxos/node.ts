@@ -77,12 +77,13 @@ export class PaxosNode {
     return this.#window.highest;
   }
 
+  /** May propose. Not between a change of the voters and the input `voters`: it is on its way to lead then, as any campaign. */
   get leading(): boolean {
-    return this.#proposer.state === 'leading';
+    return this.#proposer.state === 'leading' && !this.#proposer.awaitsVoters;
   }
 
   get campaigning(): boolean {
-    return this.#proposer.state !== 'idle' && this.#proposer.state !== 'leading';
+    return this.#proposer.state !== 'idle' && !this.leading;
   }
 
   get proposerState(): ProposerState {

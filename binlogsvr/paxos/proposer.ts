@@ -109,6 +109,10 @@ export class Proposer {
     return this.#state;
   }
 
+  get awaitsVoters(): boolean {
+    return this.#votersAwaited > 0;
+  }
+
   get ballot(): Ballot {
     return this.#ballot;
   }
