@@ -9,6 +9,7 @@ import { SERVER_OPTIONS, serverCredentials } from '../proto/rpc-channel.ts';
 import { LevelDbLogStore } from './log-store.ts';
 import { NodeServices } from './node-services.ts';
 import { GrpcPeers } from './peers.ts';
+import type { PurgePolicy } from './purge-policy.ts';
 import type { Replica } from './replica.ts';
 import { registerRpc } from './rpc-server.ts';
 import type { OpenReport } from './store-port.ts';
@@ -25,6 +26,8 @@ export type BinlogsvrOptions = Readonly<{
   dataDir: string;
   security: Security;
   lease: LeaseTimes;
+  /** How much of the log is kept. Default: DEFAULT_PURGE. */
+  purge?: PurgePolicy;
   clock: Clock;
   random: Random;
   log: Logger;
@@ -74,6 +77,7 @@ export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogs
       lease,
       addresses: new Map(nodes.map(({ id, host, rpc }) => [id, { host, rpc }])),
       ...(options.join ? { join: { host: self.host, rpc: self.rpc } } : {}),
+      ...(options.purge === undefined ? {} : { purge: options.purge }),
       onFatal: options.onFatal ?? (() => process.exit(1)),
     },
     { pid: process.pid, version: options.version ?? '' },
