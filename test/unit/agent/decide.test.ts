@@ -6,7 +6,7 @@ import { mayMove, move } from '../../../agent/roles.ts';
 import { monoMs } from '../../../base/brands.ts';
 import { InvariantError } from '../../../base/invariant.ts';
 import { DEFAULT_LEASE } from '../../../base/topology.ts';
-import type { AgentRole, SyncStatus, View } from '../../../proto/binlogsvr-types.ts';
+import type { AgentRole, MembershipView, SyncStatus, View } from '../../../proto/binlogsvr-types.ts';
 
 const SET = '11111111-1111-1111-1111-111111111111:1-9';
 const ME = 1;
@@ -110,6 +110,10 @@ const asMaster = (change: Partial<Observation> = {}): Observation =>
 const writable = (change: Partial<Running> = {}): MysqldFacts =>
   running({ probe: probe({ superReadOnly: false }), openedFor: 5, ...change });
 
+const seat = (change: Partial<MembershipView>): Partial<View> => ({
+  membership: { kind: 'voter', election: 'neutral', standRefusal: '', standInMs: 0, handOverTo: 0, ...change },
+});
+
 type Row = readonly [situation: string, observation: Observation, does: Action['do'], reason: RegExp | null];
 
 const table = (name: string, rows: readonly Row[]): void => {
@@ -166,6 +170,25 @@ table('replica', [
     observe({ view: null, mysqld: running({ waitingMs: 250 }) }),
     'wait',
     null,
+  ],
+  ['no master, and may stand', observe({ view: closed(seat({})) }), 'stand', null],
+  [
+    'no master, never elected by its rule',
+    observe({ view: closed(seat({ standRefusal: 'by its election rule this node is never master' })) }),
+    'wait',
+    /election rule/,
+  ],
+  [
+    'no master, and another is preferred',
+    observe({ view: closed(seat({ standInMs: 700 })) }),
+    'wait',
+    /preferred node for 0.7 s/,
+  ],
+  [
+    'its lease is over, and another is preferred',
+    observe({ view: view({ takeoverDue: true, ...seat({ standInMs: 700 }) }) }),
+    'wait',
+    /preferred/,
   ],
   ['elected', observe({ view: mine({ epoch: 6 }), stoodUpon: 5 }), 'promote', null],
   [
@@ -257,6 +280,7 @@ table('empty log', [
 
 table('master', [
   ['all well', asMaster(), 'wait', /master of epoch 5$/],
+  ['to hand over', asMaster({ view: mine(seat({ handOverTo: 3 })) }), 'demote', /hands over to node 3/],
   ['mysqld ended (17: released in recover)', asMaster({ mysqld: none }), 'recover', /ended/],
   ['fenced', asMaster({ view: closed({ master: ME }) }), 'demote', /closed/],
   ['another won', asMaster({ view: view({ epoch: 6 }) }), 'demote', /epoch 6 of node 2/],
