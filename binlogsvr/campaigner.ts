@@ -9,7 +9,7 @@ type NackReason = Extract<Message, { kind: 'nack' }>['reason'];
 
 /** A campaign without an answer is looked at again after this. */
 const CAMPAIGN_MS = 1000;
-/** A campaign that takes longer has silent peers: whoever still wants to lead begins another one. */
+/** A campaign in which nothing is applied for so long has silent peers: whoever still wants to lead begins another one. */
 const CAMPAIGN_MS_MAX = 2000;
 /** After a lost campaign: random up to this, so that two candidates do not meet for ever. */
 const CAMPAIGN_JITTER_MS = 150;
@@ -43,7 +43,8 @@ export class Campaigner {
   readonly #p: CampaignPort;
   #autoAt: number | null = null;
   #lastNack: NackReason | null = null;
-  #campaignSince: number | null = null;
+  /** When the campaign began, or something was last applied in it, and up to where. */
+  #campaign: Readonly<{ at: number; appliedIndex: number }> | null = null;
   /** Calls of lead() under way. */
   #wanting = 0;
 
@@ -76,7 +77,7 @@ export class Campaigner {
         throw new PhxError('LEASE_RUNS', `lead: the lease of node ${master} runs for up to ${Math.ceil(leaseLeft)} ms`);
       }
       if (clock.now() >= deadline) throw this.#failed(timeoutMs);
-      if (!campaigning()) this.#campaign();
+      if (!campaigning()) this.#begin();
       await conditions.wait(() => leading() || !campaigning(), Math.min(deadline, clock.now() + CAMPAIGN_MS));
       if (!leading() && !campaigning()) {
         const pause = clock.now() + 10 + random.below(CAMPAIGN_JITTER_MS);
@@ -106,14 +107,15 @@ export class Campaigner {
         : AUTO_CAMPAIGN_BACKOFF_MS + random.below(AUTO_CAMPAIGN_BACKOFF_MS));
     if (now < this.#autoAt) return;
     this.#autoAt = null;
-    this.#campaign();
+    this.#begin();
   }
 
   #endSilent(now: number): void {
-    if (!this.#p.campaigning()) this.#campaignSince = null;
-    else if (this.#campaignSince === null) this.#campaignSince = now;
-    else if (now - this.#campaignSince >= CAMPAIGN_MS_MAX) {
-      this.#campaignSince = null;
+    const { appliedIndex } = this.#p.state();
+    if (!this.#p.campaigning()) this.#campaign = null;
+    else if (this.#campaign?.appliedIndex !== appliedIndex) this.#campaign = { at: now, appliedIndex };
+    else if (now - this.#campaign.at >= CAMPAIGN_MS_MAX) {
+      this.#campaign = null;
       this.#p.giveUp();
     }
   }
@@ -123,7 +125,7 @@ export class Campaigner {
     return open && master === this.#p.self;
   }
 
-  #campaign(): void {
+  #begin(): void {
     this.#lastNack = null;
     this.#p.campaign();
   }
