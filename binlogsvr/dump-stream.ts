@@ -23,6 +23,9 @@ export type DumpStreamOptions = Readonly<{
   crc: boolean;
 }>;
 
+/** What MySQL says of a file that was purged. */
+const NO_SUCH_FILE = 'Could not find first log file name in binary log index file';
+
 /** MySQL's ER_SOURCE_HAS_PURGED_REQUIRED_GTIDS: what looks for it in a replica's status finds it. */
 function purgedRequired(has: GtidSet, missing: GtidSet): string {
   return (
@@ -59,6 +62,8 @@ export class DumpStream {
   #state: ReplicatedState;
   /** What the replica has or was sent; a transaction in it is skipped. */
   #has: GtidSet;
+  /** The file the log begins in the middle of, '' if none: what is asked for may be gone though the file is not. */
+  #cutFile: string;
   #began = false;
   #file = '';
   #position = 4;
@@ -68,6 +73,8 @@ export class DumpStream {
     this.#start = start;
     this.#options = options;
     this.#state = state;
+    const { file } = state;
+    this.#cutFile = start.kind === 'file' && file !== null ? dumpFileName(file.epoch, file.name) : '';
     this.#has = start.kind === 'gtid' ? start.has : GtidSet.EMPTY;
   }
 
@@ -77,7 +84,7 @@ export class DumpStream {
     if (start.kind === 'file') {
       const { file } = begin;
       const purged = file !== null && start.name !== '' && isBefore(start, file.epoch, file.name);
-      if (purged) throw new PhxError('PURGED', 'Could not find first log file name in binary log index file');
+      if (purged) throw new PhxError('PURGED', NO_SUCH_FILE);
       return new DumpStream(source, start, options, begin);
     }
     const { baseline } = source.state;
@@ -185,7 +192,11 @@ export class DumpStream {
       Buffer.from(part.events.buffer, part.events.byteOffset, part.events.length),
       0,
     );
-    return logPos - size >= this.#start.position;
+    const position = logPos - size;
+    if (this.#cutFile === this.#start.name && position > this.#start.position)
+      throw new PhxError('PURGED', NO_SUCH_FILE);
+    this.#cutFile = '';
+    return position >= this.#start.position;
   }
 
   /** A dump by GTID begins with whatever file the log is in; one by file waits for that file. */
