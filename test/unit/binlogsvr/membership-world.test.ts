@@ -129,40 +129,48 @@ describe('joining', () => {
 });
 
 describe('changes under load', () => {
-  test.each([1, 2, 3, 4, 5])(
-    '3 -> 5 -> 3: nothing is lost, appends stall for less than a lease (seed %i)',
-    async (seed) => {
-      const world = await World.start(3, seed);
+  /** The phases of ticks, renewals and changes against one another, and whom a crash takes while five vote. */
+  test.each([
+    { pauseMs: 200, dies: null },
+    { pauseMs: 35, dies: null },
+    { pauseMs: 90, dies: 2 },
+    { pauseMs: 130, dies: 3 },
+    { pauseMs: 65, dies: 5 },
+  ])(
+    '3 -> 5 -> 3: nothing is lost, appends stall for less than a lease ($pauseMs ms between, $dies dies)',
+    async ({ pauseMs, dies }) => {
+      const world = await World.start(3);
       await world.elect(1);
       const stop = keepRenewing(world, 1);
       const load = new Load(world);
-      await world.run(200);
+      await world.run(pauseMs);
       for (const node of [4, 5]) {
         await world.join(node);
         await must(world, world.at(1).membership.add(nodeId(node), 'voter', 'neutral', 10_000));
-        await world.run(200);
+        await world.run(pauseMs);
       }
       expect(voters(world, 1)).toEqual([1, 2, 3, 4, 5]);
+      if (dies !== null) world.kill(dies);
       for (const node of [2, 3]) {
         await must(world, world.at(1).membership.remove(nodeId(node), 10_000));
-        await world.run(200);
+        await world.run(pauseMs);
       }
       expect(voters(world, 1)).toEqual([1, 4, 5]);
       await load.stop();
       stop();
       expect(load.longestMs).toBeLessThan(DEFAULT_LEASE.leaseMs);
-      expect(load.accepted.length).toBeGreaterThan(50);
+      expect(load.accepted.length).toBeGreaterThan(30);
       expect(world.at(1).state).toMatchObject({ epoch: 1, master: 1, appendSeq: load.accepted.length });
       // The master's lease ran through all of it.
       expect(world.at(1).leaseRemainingMs).toBeGreaterThan(0);
       await allEqual(world);
       // Those who stayed need nobody who left: one of them may die.
-      for (const node of [2, 3]) {
+      for (const node of [2, 3].filter((each) => each !== dies)) {
         expect(world.at(node)).toMatchObject({ mayVote: false });
         expect(world.at(node).votingReason).toContain('removed from the cluster');
         world.kill(node);
       }
-      world.kill(4);
+      if (dies !== 5) world.kill(4);
       expect((await world.append(1)).accepted).toBe(true);
     },
   );
