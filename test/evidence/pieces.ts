@@ -38,8 +38,40 @@ function vitest(files: readonly string[], env: Readonly<Record<string, string>>)
 }
 
 const MUTATIONS_PER_RUN = 100_000;
+const SEEDS_PER_RUN = 20_000;
+
+/** The n-th range of consecutive seeds; the account is what was simulated and which faults were injected how often. */
+function simulate(run: number): Promise<string> {
+  const first = (run - 1) * SEEDS_PER_RUN + 1;
+  const args = ['test/sim/main.ts', '--json', '--seed', String(first), '--seeds', String(SEEDS_PER_RUN)];
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] });
+    let output = '';
+    child.stdout.on('data', (chunk) => (output += chunk));
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (code !== 0) {
+        reject(new Error(`exit ${code}: ${output.slice(-4000)}`));
+        return;
+      }
+      const { simulatedMs, counts } = JSON.parse(output) as { simulatedMs: number; counts: Record<string, number> };
+      const last = first + SEEDS_PER_RUN - 1;
+      resolve(
+        JSON.stringify({ seeds: `${first}-${last}`, simulatedHours: Math.round(simulatedMs / 36_000) / 100, counts }),
+      );
+    });
+  });
+}
 
 export const PIECES: readonly Piece[] = [
+  {
+    name: 'sim',
+    what: 'simulated clusters of three and five nodes, consecutive seeds',
+    unit: 'seeds',
+    target: 1_000_000,
+    unitsPerRun: SEEDS_PER_RUN,
+    run: simulate,
+  },
   {
     name: 'fuzz',
     what: 'seeded mutations of recorded bytes against each parser',

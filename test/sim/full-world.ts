@@ -41,6 +41,14 @@ export class FullWorld extends SimWorld {
       });
       this.#sides.set(node.id, side);
       node.onPowerCut = () => side.powerCut();
+      side.mysqld.onCut = (taken) => {
+        for (const { gtid, crc } of taken) {
+          check(
+            this.log.crcOf(gtid) !== crc,
+            () => `node ${node.id} cuts ${gtid} from its binlog, which the log holds`,
+          );
+        }
+      };
     }
     for (const node of this.nodes) this.#addProxy(node, pace);
     this.#mysqlFaults = new MysqlFaults(kernel, this.faults, this.#sides);

@@ -8,7 +8,7 @@ import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { CANARIES, type Canary } from './canaries.ts';
+import { CANARIES, hunt } from './canaries.ts';
 import { runInPool } from './pool.ts';
 import { runSeed, type SeedJob, type SeedOutcome, WORLD_NAMES, type WorldName, worldOf } from './seed.ts';
 import { Tally } from './tally.ts';
@@ -161,26 +161,6 @@ async function runOne(): Promise<number> {
   return 0;
 }
 
-/** The first seed that fails with the rule off and passes with it on. */
-async function hunt(canary: Canary): Promise<Readonly<{ seed: number; failure: string }> | null> {
-  const { world, nodes, rule } = canary;
-  const make = (seed: number): SeedJob => ({
-    seed,
-    world,
-    rulesOff: [rule],
-    ...(nodes === undefined ? {} : { nodes }),
-  });
-  let done = 0;
-  for await (const { seed, failure } of runInPool(jobs(1, canary.seeds, make), options.jobs)) {
-    done += 1;
-    progress(`${rule}: ${done} of at most ${canary.seeds} seeds`);
-    if (failure === null) continue;
-    const sound = await runSeed({ ...make(seed), rulesOff: [] });
-    if (sound.failure === null) return { seed, failure };
-  }
-  return null;
-}
-
 async function runCanaries(): Promise<number> {
   const chosen = CANARIES.filter(({ rule }) => options.rule.length === 0 || options.rule.includes(rule));
   const missed: string[] = [];
@@ -188,7 +168,10 @@ async function runCanaries(): Promise<number> {
   for (const canary of chosen) {
     if (interrupted) break;
     const started = performance.now();
-    const found = await hunt(canary);
+    const found = await hunt(canary, options.jobs, (done) => {
+      progress(`${canary.rule}: ${done} of at most ${canary.seeds} seeds`);
+      return !interrupted;
+    });
     progress('');
     const seconds = (performance.now() - started) / 1000;
     results.push({ ...canary, found });

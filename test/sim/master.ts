@@ -163,6 +163,7 @@ export class ScriptedMaster {
   async #write(epoch: number): Promise<void> {
     const { kernel, node, client, process, history, random, unique, data, pace } = this.#o;
     let follows = -1;
+    if (random.chance(1, 4)) void this.#zombie(epoch);
     while (this.#epoch === epoch) {
       await delay(process.clock, random.below(2 * pace.writeMs));
       if (this.#epoch !== epoch) return;
@@ -202,6 +203,21 @@ export class ScriptedMaster {
         await delay(process.clock, 10);
       }
       if (data.executed.size > 1_000_000) return;
+    }
+  }
+
+  /** What is left of an earlier tenure still appends, where the log is: only its epoch is old, and the log has to refuse it. */
+  async #zombie(epoch: number): Promise<void> {
+    const { client, server, unique } = this.#o;
+    const state = server()?.services.replica.state;
+    if (state === undefined || epoch < 2) return;
+    const events = Buffer.from(`kz=nobody's ${unique()}`);
+    const gtid = `00000000-0000-0000-0000-${unique().toString(16).padStart(12, '0')}:1`;
+    const items = [{ kind: 'part', gtid, first: true, last: true, crc: crc32(events), events } as const];
+    try {
+      await client.propose({ kind: 'append', epoch: epochOf(epoch - 1), follows: state.appendSeq, items }, CALL_MS);
+    } catch (error) {
+      if (!(error instanceof PhxError)) throw error;
     }
   }
 

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { expect, it } from 'vitest';
 import { count } from '../support/tier.ts';
+import { CANARIES, hunt } from './canaries.ts';
 import { runInPool } from './pool.ts';
 import { runSeed, type SeedJob, WORLD_NAMES } from './seed.ts';
 
@@ -45,4 +46,12 @@ it.each(WORLD_NAMES)(
       expect(result?.digest ?? failure).toBe(here.get(seed));
     }
   },
+);
+
+it.each(CANARIES)(
+  'the simulator notices that $rule is switched off, within $seeds seeds',
+  async (canary) => {
+    expect(await hunt(canary, availableParallelism())).not.toBeNull();
+  },
+  600_000,
 );

@@ -59,6 +59,12 @@ export class LogChecker {
     return this.#values.get(value);
   }
 
+  /** Checksum of a transaction in the log; undefined if no node has applied it. */
+  crcOf(gtid: string): number | undefined {
+    const place = this.#order.get(gtid);
+    return place === undefined ? undefined : this.#transactions[place]?.crc;
+  }
+
   /** Of everything any node has applied. */
   get gtidSet(): GtidSet {
     return this.#gtidSet;
