@@ -206,6 +206,8 @@ function troubleOfReplica(o: Observation): Action | null {
     o.attachedMs > REATTACH_MS &&
     o.view !== null
   ) {
+    // The local log would only refuse it again.
+    if (o.view.needsClone !== '') return wait(`${o.view.needsClone}; it has to be cloned from another node`);
     const why = channel.error === '' ? '' : `: ${channel.error}`;
     return { do: 'settle', reason: `replication stopped${why}; attaches again` };
   }

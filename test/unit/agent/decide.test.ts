@@ -232,6 +232,12 @@ table('replica', [
     'wait',
     null,
   ],
+  [
+    'what it lacks was purged',
+    observe({ view: view({ needsClone: 'lacks 1-4' }), mysqld: running({ channel: channel({ receiver: 'OFF' }) }) }),
+    'wait',
+    /lacks 1-4; it has to be cloned/,
+  ],
   ['receiver connects', observe({ mysqld: running({ channel: channel({ receiver: 'CONNECTING' }) }) }), 'wait', null],
 ]);
 
