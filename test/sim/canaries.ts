@@ -13,12 +13,12 @@ export const CANARIES: readonly Canary[] = [
   { rule: 'accept-needs-promise', world: 'log', seeds: 1500 },
   { rule: 'ack-after-fsync', world: 'log', seeds: 1000 },
   { rule: 'apply-in-order', world: 'log', seeds: 20 },
-  { rule: 'append-needs-epoch', world: 'log', seeds: 40 },
+  { rule: 'append-needs-epoch', world: 'log', seeds: 100 },
   { rule: 'stand-needs-all-executed', world: 'log', seeds: 200 },
-  { rule: 'lease-from-proposal', world: 'log', seeds: 40 },
+  { rule: 'lease-from-proposal', world: 'log', seeds: 300 },
   { rule: 'forgetful-store-does-not-vote', world: 'log', seeds: 1000 },
-  { rule: 'cut-no-less', world: 'full', seeds: 40 },
-  { rule: 'cut-no-more', world: 'full', seeds: 40 },
+  { rule: 'cut-no-less', world: 'full', seeds: 100 },
+  { rule: 'cut-no-more', world: 'full', seeds: 100 },
 ];
 
 /** The first seed to come that fails with the rule off and passes with it on; null: not within the canary's seeds. */

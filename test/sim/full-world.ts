@@ -24,8 +24,8 @@ export class FullWorld extends SimWorld {
     super(options, { lease: LEASE, decode: decodeEvents, extraFaults: MYSQL_FAULTS });
     const { random, kernel, tally } = this;
     const pace = {
-      writeMs: random.pick([30, 100]),
-      readMs: random.pick([30, 80]),
+      writeMs: random.pick([60, 200]),
+      readMs: random.pick([60, 150]),
       clients: random.pick([1, 2]),
     };
     const ids = this.nodes.map(({ id }) => id);

@@ -16,9 +16,9 @@ export class LogWorld extends SimWorld {
     super(options, { lease: LEASE, decode: decodeScripted, extraFaults: [] });
     const { random } = this;
     const pace = {
-      writeMs: random.pick([10, 40, 150]),
-      readMs: random.pick([20, 60]),
-      executeMs: random.pick([10, 60, 300]),
+      writeMs: random.pick([20, 60, 150]),
+      readMs: random.pick([40, 100]),
+      executeMs: random.pick([20, 80, 300]),
     };
     for (const node of this.nodes) this.#addMaster(node, pace);
   }

@@ -11,7 +11,7 @@ import { SimNetwork } from './network.ts';
 import { SimNode } from './node.ts';
 import { Tally } from './tally.ts';
 
-const CHAOS_MS: readonly [number, number] = [4_000, 14_000];
+const CHAOS_MS: readonly [number, number] = [3_000, 9_000];
 /** On a healed world everything has to be well again within this. */
 export const LIVENESS_MS = 15_000;
 const LOOK_MS = 25;
