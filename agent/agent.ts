@@ -401,6 +401,8 @@ class AgentRunner implements Agent {
       action.do === 'recover' ? RETRY_MS_MAX : RETRY_MS * 4,
     );
     this.#failures += 1;
+    // What failed may have roused this loop itself (a probe nobody answered does): without a rest it would never end.
+    await delay(this.#options.clock, Math.min(TICK_MS, pauseMs));
     await this.#sleep(pauseMs);
   }
 
