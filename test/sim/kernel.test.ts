@@ -54,6 +54,20 @@ describe.each(['checkpoint', 'turns'] as const)('the kernel, drained by %s', (dr
   });
 });
 
+it('a process that goes round without letting time pass is a failure, not a hang', async () => {
+  const { kernel, process } = world();
+  kernel.at(5, () => {
+    const busy = async (): Promise<void> => {
+      for (;;) {
+        await null;
+        process.clock.now();
+      }
+    };
+    void busy();
+  });
+  await expect(kernel.runUntil(10)).rejects.toThrow('at 5.000 ms: p goes round');
+});
+
 describe('a process', () => {
   it('does nothing once dead: timers do not fire, ports never settle', async () => {
     const { kernel, process } = world();

@@ -4,6 +4,8 @@ import { EventQueue } from './event-queue.ts';
 
 /** Events fired in one turn of the real event loop; then Ctrl-C and other seeds' messages get theirs. */
 const EVENTS_PER_TURN = 20_000;
+/** Looks at the clock within one event: beyond it somebody goes round for ever without letting time pass. */
+const LOOKS_MAX = 100_000;
 /** Trace lines kept: the last ones tell what happened. */
 const TRACE_LINES_MAX = 5_000;
 
@@ -47,6 +49,7 @@ export class Kernel {
   #trace: string[] = [];
   #now = 0;
   #fired = 0;
+  #looks = 0;
   #digest = 0x811c9dc5;
   #failure: SimFailure | null = null;
 
@@ -61,6 +64,15 @@ export class Kernel {
   /** True time in ms, fractional; nobody in the world knows it. */
   get now(): number {
     return this.#now;
+  }
+
+  /** Somebody looks at a clock. Throws if it has been doing so for ever without waiting. */
+  looked(who: string): void {
+    this.#looks += 1;
+    if (this.#looks <= LOOKS_MAX) return;
+    const error = new Error(`${who} goes round without letting any time pass`);
+    this.fail(error);
+    throw error;
   }
 
   get fired(): number {
@@ -148,6 +160,7 @@ export class Kernel {
     if (event === null) return false;
     this.#now = event.at;
     this.#fired += 1;
+    this.#looks = 0;
     this.#time[0] = event.at;
     this.note(this.#bits[0] as number);
     this.note(this.#bits[1] as number);

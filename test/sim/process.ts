@@ -90,7 +90,10 @@ export class SimProcess {
     this.machine = machine;
     this.#startedAt = kernel.now;
     this.clock = {
-      now: (): MonoMs => monoMs(machine.monotonic()),
+      now: (): MonoMs => {
+        kernel.looked(name);
+        return monoMs(machine.monotonic());
+      },
       wall: () => Math.floor(machine.wall()),
       after: (ms, fire) => this.#after(ms, fire),
       soon: (fire) => {
