@@ -36,3 +36,31 @@ export function withDeadline<T>(clock: Clock, ms: number, what: string, work: Pr
     );
   });
 }
+
+/**
+ * An abort of its own that follows `parent`, until it is disposed of. (Node keeps a signal of AbortSignal.any alive, with all
+ * that listens to it, until it fires.)
+ */
+export class LinkedAbort implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #parent: AbortSignal;
+  readonly #follow = (): void => this.abort();
+
+  constructor(parent: AbortSignal) {
+    this.#parent = parent;
+    if (parent.aborted) this.abort();
+    else parent.addEventListener('abort', this.#follow, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  abort(): void {
+    this.#controller.abort();
+  }
+
+  [Symbol.dispose](): void {
+    this.#parent.removeEventListener('abort', this.#follow);
+  }
+}

@@ -1,4 +1,4 @@
-import { delay } from '../base/async.ts';
+import { delay, LinkedAbort } from '../base/async.ts';
 import { reasonOf } from '../base/errors.ts';
 import type { Clock, Logger } from '../base/ports.ts';
 import type { ConnectSource, SourceConnection } from './source-connection.ts';
@@ -92,10 +92,10 @@ export class SpareConnection {
   }
 
   async #logIn(socketPath: string, stop: AbortSignal): Promise<SourceConnection> {
-    const late = new AbortController();
+    using late = new LinkedAbort(stop);
     const cancel = this.#clock.after(LOGIN_TIMEOUT_MS, () => late.abort());
     try {
-      return await this.#connect(socketPath, AbortSignal.any([stop, late.signal]));
+      return await this.#connect(socketPath, late.signal);
     } finally {
       cancel();
     }
@@ -110,8 +110,8 @@ export class SpareConnection {
       here = false;
     });
     while (here && !stop.aborted) {
-      const round = new AbortController();
-      await Promise.race([left, delay(this.#clock, PING_MS, AbortSignal.any([stop, round.signal])).catch(() => {})]);
+      using round = new LinkedAbort(stop);
+      await Promise.race([left, delay(this.#clock, PING_MS, round.signal).catch(() => {})]);
       round.abort();
       if (here && !stop.aborted) await connection.ping().catch(() => {});
     }

@@ -1,3 +1,4 @@
+import { LinkedAbort } from '../../../base/async.ts';
 import { reasonOf } from '../../../base/errors.ts';
 import { DumpStream } from '../../../binlogsvr/dump-stream.ts';
 import { EventSplitter } from '../../../binlogsvr/event-splitter.ts';
@@ -124,8 +125,8 @@ export class ReplicaThreads {
 
   async #dump(source: LogSource, stopped: AbortSignal): Promise<void> {
     const { process, times } = this.#mysqld;
-    const gone = new AbortController();
-    const signal = AbortSignal.any([stopped, gone.signal]);
+    using gone = new LinkedAbort(stopped);
+    const { signal } = gone;
     const watch = (): void => {
       if (signal.aborted) return;
       if (this.#logSource() === source) process.clock.after(SOURCE_POLL_MS, watch);
