@@ -80,7 +80,10 @@ class AgentRunner implements Agent {
   #running: Promise<void> = Promise.resolve();
   #action = new AbortController();
   #wake: () => void = () => {};
+  /** Something was looked at since the last sleep began; `#news`: and it changes what may be done. */
   #awake = false;
+  #news = false;
+  #pausing = false;
   #failures = 0;
   #cancelDisk: () => void = () => {};
   #stopExits: () => void = () => {};
@@ -208,7 +211,7 @@ class AgentRunner implements Agent {
   async #endLoop(): Promise<void> {
     this.#stopping = true;
     this.#action.abort();
-    this.#rouse();
+    this.#rouse(true);
     // An action that hangs on mysqld ends by its own deadlines; one that starts mysqld may take as long as that takes.
     const timer = new AbortController();
     await Promise.race([this.#running, delay(this.#options.clock, STOP_ACTION_MS_MAX, timer.signal).catch(() => {})]);
@@ -401,9 +404,7 @@ class AgentRunner implements Agent {
       action.do === 'recover' ? RETRY_MS_MAX : RETRY_MS * 4,
     );
     this.#failures += 1;
-    // What failed may have roused this loop itself (a probe nobody answered does): without a rest it would never end.
-    await delay(this.#options.clock, Math.min(TICK_MS, pauseMs));
-    await this.#sleep(pauseMs);
+    await this.#pause(pauseMs);
   }
 
   #become(role: AgentRole, reason: string): void {
@@ -442,7 +443,7 @@ class AgentRunner implements Agent {
     if (!turn) return;
     if (view?.baseline && !view.open && this.#role === 'replica') this.#context.timeline.mark('no master');
     else if (view?.open && view.master !== this.#options.self.id) this.#context.timeline.reset();
-    this.#rouse();
+    this.#rouse(true);
   }
 
   #onLost(epoch: number, reason: string): void {
@@ -460,12 +461,21 @@ class AgentRunner implements Agent {
     this.#keeper.drop();
     this.#stoodUpon = -1;
     this.#action.abort();
-    this.#rouse();
+    this.#rouse(true);
   }
 
-  #rouse(): void {
+  #rouse(news = false): void {
     this.#awake = true;
-    this.#wake();
+    this.#news ||= news;
+    if (news || !this.#pausing) this.#wake();
+  }
+
+  /** After a failure only news ends the wait early, not the answers to the agent's own questions. */
+  async #pause(ms: number): Promise<void> {
+    this.#awake = this.#news;
+    this.#pausing = true;
+    await this.#sleep(ms);
+    this.#pausing = false;
   }
 
   /** Until `ms` have passed or something happened since the last sleep began. */
@@ -480,6 +490,7 @@ class AgentRunner implements Agent {
       });
     }
     this.#awake = false;
+    this.#news = false;
     this.#wake = () => {};
   }
 }
