@@ -126,6 +126,11 @@ function decideAdoption(o: Observation): Action {
   const { mysqld, view } = o;
   if (mysqld.state === 'none' || mysqld.condemned) return kill('mysqld does not run');
   if (mysqld.probe === null) {
+    // Commits that no log will take may keep everybody from logging in (protocol-findings 13): no use in waiting for it.
+    const over = view !== null && (view.epoch > mysqld.openedFor || (view.epoch === mysqld.openedFor && !view.open));
+    if (mysqld.openedFor > 0 && over) {
+      return kill(`the adopted mysqld was opened for epoch ${mysqld.openedFor}, the log is at ${describe(view)}`, true);
+    }
     if (mysqld.silentMs > SILENT_MS_MAX)
       return kill(`the adopted mysqld has not answered for ${seconds(mysqld.silentMs)}`);
     return wait('asks the mysqld that outlived the last agent');
