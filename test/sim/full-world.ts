@@ -96,7 +96,8 @@ export class FullWorld extends SimWorld {
     if (illness !== '') return illness;
     for (const { id, server } of this.nodes) {
       const report = server?.services.agentReport ?? null;
-      if (report === null) return `the agent of node ${id} does not report`;
+      if (report === null || server?.services.view().agentAlive !== true)
+        return `the agent of node ${id} does not report`;
       if (this.#isOut(id)) continue;
       if (report.role !== 'replica' && report.role !== 'master')
         return `node ${id} is ${report.role}: ${report.reason}`;
