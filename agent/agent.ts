@@ -11,7 +11,8 @@ import { LeaseKeeper } from './lease-keeper.ts';
 import { describeExit, type MysqldExit } from './mysqld-host.ts';
 import { MysqldWatch } from './mysqld-watch.ts';
 import { GivenUp, openForWrites, promote } from './promotion.ts';
-import { recover, settle } from './recovery.ts';
+import { openForReads, recover, settle } from './recovery.ts';
+import { Rest } from './rest.ts';
 import { move } from './roles.ts';
 import { stopMysqld } from './shutdown.ts';
 import { SuspendDetector } from './suspend-detector.ts';
@@ -61,6 +62,7 @@ class AgentRunner implements Agent {
   readonly #keeper: LeaseKeeper;
   readonly #disk: DiskProbe;
   readonly #suspend: SuspendDetector;
+  readonly #rest: Rest;
   readonly #incarnation: number;
   readonly #index: number;
   #role: AgentRole = 'stopped';
@@ -68,6 +70,8 @@ class AgentRunner implements Agent {
   #exposure: Exposure = { servingWrites: false, attachEpoch: 0, reachable: true };
   #failure = '';
   #masterEpoch = 0;
+  /** Until then a proxy may take this node for the master. */
+  #trustedUntil: number;
   #stoodUpon = -1;
   #attachedAt: MonoMs;
   #emptyLogSince: MonoMs | null = null;
@@ -79,11 +83,6 @@ class AgentRunner implements Agent {
   #stopping = false;
   #running: Promise<void> = Promise.resolve();
   #action = new AbortController();
-  #wake: () => void = () => {};
-  /** Something was looked at since the last sleep began; `#news`: and it changes what may be done. */
-  #awake = false;
-  #news = false;
-  #pausing = false;
   #failures = 0;
   #cancelDisk: () => void = () => {};
   #stopExits: () => void = () => {};
@@ -92,7 +91,8 @@ class AgentRunner implements Agent {
     const { clock, log, client, lease, server } = options;
     const { admin } = server;
     this.#options = options;
-    const watch = new MysqldWatch({ admin, clock, log, changed: () => this.#rouse() });
+    this.#rest = new Rest(clock);
+    const watch = new MysqldWatch({ admin, clock, log, changed: () => this.#rest.rouse() });
     const views = new ViewKeeper({
       client,
       clock,
@@ -138,6 +138,7 @@ class AgentRunner implements Agent {
       options.nodes.findIndex(({ id }) => id === options.self.id),
     );
     this.#attachedAt = clock.now();
+    this.#trustedUntil = clock.now() + lease.takeoverMs;
     this.#stopExits = server.processes.onExit((exit) => this.#onExit(exit));
   }
 
@@ -211,7 +212,7 @@ class AgentRunner implements Agent {
   async #endLoop(): Promise<void> {
     this.#stopping = true;
     this.#action.abort();
-    this.#rouse(true);
+    this.#rest.rouse(true);
     // An action that hangs on mysqld ends by its own deadlines; one that starts mysqld may take as long as that takes.
     const timer = new AbortController();
     await Promise.race([this.#running, delay(this.#options.clock, STOP_ACTION_MS_MAX, timer.signal).catch(() => {})]);
@@ -231,7 +232,7 @@ class AgentRunner implements Agent {
       const action = decide(this.#observe());
       if (action.do === 'wait') {
         this.#say(action.reason);
-        await this.#sleep(TICK_MS);
+        await this.#rest.sleep(TICK_MS);
         continue;
       }
       this.#adopting = false;
@@ -239,7 +240,7 @@ class AgentRunner implements Agent {
       try {
         await this.#perform(action);
         this.#failures = 0;
-        await this.#sleep(SETTLE_MS);
+        await this.#rest.sleep(SETTLE_MS);
       } catch (error) {
         if (error instanceof InvariantError) throw error;
         await this.#onFailure(action, error);
@@ -269,6 +270,7 @@ class AgentRunner implements Agent {
       unhealthy: this.#keeper.unhealthy,
       suspended: this.#suspend.look(),
       failure: this.#failure,
+      trustedMs: Math.max(0, this.#trustedUntil - now),
       attachedMs: now - this.#attachedAt,
       emptyLogMs: this.#emptyLogSince === null ? 0 : now - this.#emptyLogSince,
       index: this.#index,
@@ -291,6 +293,8 @@ class AgentRunner implements Agent {
         await settle(context, action.reason);
         this.#attachedAt = context.clock.now();
         return;
+      case 'openForReads':
+        return await openForReads(context);
       case 'baseline':
         return this.#check('found the cluster', await client.baseline('', RPC_MS_MAX));
       case 'fence':
@@ -359,6 +363,7 @@ class AgentRunner implements Agent {
 
   /** It is not any more. */
   #leave(): void {
+    if (this.#masterEpoch > 0) this.#trustedUntil = this.#options.clock.now() + this.#options.lease.takeoverMs;
     this.#keeper.drop();
     this.#cancelDisk();
     this.#masterEpoch = 0;
@@ -404,7 +409,7 @@ class AgentRunner implements Agent {
       action.do === 'recover' ? RETRY_MS_MAX : RETRY_MS * 4,
     );
     this.#failures += 1;
-    await this.#pause(pauseMs);
+    await this.#rest.pause(pauseMs);
   }
 
   #become(role: AgentRole, reason: string): void {
@@ -443,7 +448,7 @@ class AgentRunner implements Agent {
     if (!turn) return;
     if (view?.baseline && !view.open && this.#role === 'replica') this.#context.timeline.mark('no master');
     else if (view?.open && view.master !== this.#options.self.id) this.#context.timeline.reset();
-    this.#rouse(true);
+    this.#rest.rouse(true);
   }
 
   #onLost(epoch: number, reason: string): void {
@@ -461,36 +466,6 @@ class AgentRunner implements Agent {
     this.#keeper.drop();
     this.#stoodUpon = -1;
     this.#action.abort();
-    this.#rouse(true);
-  }
-
-  #rouse(news = false): void {
-    this.#awake = true;
-    this.#news ||= news;
-    if (news || !this.#pausing) this.#wake();
-  }
-
-  /** After a failure only news ends the wait early, not the answers to the agent's own questions. */
-  async #pause(ms: number): Promise<void> {
-    this.#awake = this.#news;
-    this.#pausing = true;
-    await this.#sleep(ms);
-    this.#pausing = false;
-  }
-
-  /** Until `ms` have passed or something happened since the last sleep began. */
-  async #sleep(ms: number): Promise<void> {
-    if (!this.#awake) {
-      await new Promise<void>((resolve) => {
-        const cancel = this.#options.clock.after(ms, resolve);
-        this.#wake = () => {
-          cancel();
-          resolve();
-        };
-      });
-    }
-    this.#awake = false;
-    this.#news = false;
-    this.#wake = () => {};
+    this.#rest.rouse(true);
   }
 }

@@ -65,6 +65,11 @@ export type Observation = Readonly<{
   suspended: boolean;
   /** Why role failed. */
   failure: string;
+  /**
+   * How long a proxy that hears of nothing newer may still take this node for the master: one takeover from when it left the
+   * role, or from when this agent began, who does not know what its predecessor was.
+   */
+  trustedMs: number;
   /** Milliseconds since the channel was last attached, and since there was a log without a first value. */
   attachedMs: number;
   emptyLogMs: number;
@@ -80,6 +85,8 @@ export type Action =
   | Readonly<{ do: 'recover'; reason: string; suspects: boolean }>
   /** mysqld runs, freshly recovered or adopted: compare it with the store and attach it as a replica. */
   | Readonly<{ do: 'settle'; reason: string }>
+  /** A replica that was kept offline takes readers. */
+  | Readonly<{ do: 'openForReads' }>
   | Readonly<{ do: 'baseline' }>
   | Readonly<{ do: 'fence'; epoch: number; reason: string }>
   | Readonly<{ do: 'stand'; epoch: number; gtidExecuted: string }>
@@ -103,7 +110,7 @@ export function decide(o: Observation): Action {
       if (o.mysqld.state === 'none' || o.mysqld.condemned) return kill('mysqld does not run');
       return decideSettle(o.mysqld);
     case 'replica':
-      return decideReplica(o);
+      return decideReaders(o, decideReplica(o));
     case 'promoting':
       return kill('the promotion was broken off');
     case 'demoting':
@@ -156,6 +163,16 @@ function decideSettle(mysqld: Running): Action {
   if (mysqld.waitingMs > 0) return kill('commits wait for an ack on a mysqld that is not the master', true);
   if (mysqld.probe.pinned !== '') return kill(`mysqld has changed settings: ${mysqld.probe.pinned}`);
   return { do: 'settle', reason: 'compares mysqld with the store' };
+}
+
+/**
+ * Reads of a former master's mysqld would be stale where a proxy still holds a bound of its last lease (I5, protocol-findings
+ * 7a): it stays offline until none can. Everything else goes before, and goes on meanwhile.
+ */
+function decideReaders(o: Observation, otherwise: Action): Action {
+  if (otherwise.do !== 'wait' || o.mysqld.state === 'none' || o.mysqld.probe?.offlineMode !== true) return otherwise;
+  if (o.trustedMs > 0 && ruleHolds('former-master-stays-offline')) return otherwise;
+  return { do: 'openForReads' };
 }
 
 function decideReplica(o: Observation): Action {

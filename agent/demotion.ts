@@ -12,7 +12,6 @@ const READ_ONLY_MS_MAX = 1_500;
 const DRAIN_MS_MAX = 3_000;
 const DRAIN_POLL_MS = 10;
 const RELEASE_MS_MAX = 3_000;
-const STATEMENT_MS_MAX = 5_000;
 
 /**
  * Out of the master's role without killing mysqld, which only works while nothing waits. Each step that does not go well
@@ -20,10 +19,10 @@ const STATEMENT_MS_MAX = 5_000;
  *
  *   RW ports closed ─► sessions closed, none can be opened ─► super_read_only on ─► nothing waits
  *     ─► release: the epoch closed, by now nobody can read here either (7d)
- *     ─► executed set within the log's ─► replica again
+ *     ─► executed set within the log's ─► replica again, read once every bound of its lease has run out
  */
 export async function demote(context: AgentContext, epoch: number, release: boolean, reason: string): Promise<void> {
-  const { admin, server, views, log } = context;
+  const { server, views, log } = context;
   context.become('demoting', reason);
   log.warn('demoting', { epoch, release, reason });
   // An epoch that is over takes no appends any more; one that is being released still has to take what waits.
@@ -38,7 +37,6 @@ export async function demote(context: AgentContext, epoch: number, release: bool
   if (relation === 'extra') throw new Doubt(`mysqld has executed transactions the store does not know: ${extra}`);
   await attach(context);
   context.become('replica', 'replicates from the local store');
-  await admin.work(['SET GLOBAL offline_mode = OFF'], STATEMENT_MS_MAX).catch(asDoubt('open mysqld for reads'));
   log.info('demoted without a restart', { epoch });
 }
 

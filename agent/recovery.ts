@@ -168,7 +168,7 @@ async function startMysqld(context: AgentContext): Promise<void> {
  * only against a store that knows all that was chosen (protocol-findings 11): without a majority the node waits.
  */
 export async function settle(context: AgentContext, reason: string): Promise<void> {
-  const { admin, options, views, watch, log } = context;
+  const { options, views, watch, log } = context;
   if (context.role() !== 'replica') context.become('recovering', reason);
   const probe = await watch.probeNow();
   if (probe === null) throw new NotYet('mysqld does not answer');
@@ -194,6 +194,11 @@ export async function settle(context: AgentContext, reason: string): Promise<voi
   await attach(context);
   context.become('replica', 'replicates from the local store');
   log.info('attached as replica', { gtidExecuted: probe.gtidExecuted, reason });
+  await watch.probeNow();
+}
+
+/** The replica's mysqld takes clients from here on. */
+export async function openForReads({ admin, watch }: AgentContext): Promise<void> {
   await admin.work(['SET GLOBAL offline_mode = OFF'], ATTACH_MS_MAX).catch(asDoubt('open mysqld for reads'));
   await watch.probeNow();
 }

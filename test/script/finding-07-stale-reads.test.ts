@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { decide } from '../../agent/decide.ts';
 import { demote } from '../../agent/demotion.ts';
 import { epochOf, monoMs, nodeId } from '../../base/brands.ts';
 import { initialKnown, learn, proxyViewOf } from '../../proxy/master-view.ts';
@@ -37,6 +38,40 @@ test('7a: the epoch is given back with every session closed', async () => {
 test('7a: without release-after-closing an old session still answers', async () => {
   without('release-after-closing');
   expect(await switchover()).toEqual({ sessionsAtRelease: true });
+});
+
+/*
+ * 7a, afterwards: the former master follows and could be read again, at the port where a proxy that is cut off still looks for the
+ * master (found by the simulator).
+ *
+ *    ms    proxy C                        node 1                              node 2
+ *     0    bound until 3000               master
+ *   200                                   Release; follows, offline           elected, acknowledges a write
+ *   600    opens a new session ──► refused: offline until one takeover has passed since it left the role
+ *  3600                                   takes readers
+ */
+async function formerMaster(trustedMs: number) {
+  const world = await mastered();
+  const { context, mysqld, observe } = agentOf(world, 1);
+  mysqld.child = { pid: 9, startedAt: 0 };
+  mysqld.sessions = true;
+  mysqld.writable = true;
+  context.watch.begin(9, 1);
+  await world.done(context.views.refresh());
+  await world.done(demote(context, 1, true, 'switchover'));
+  await world.elect(2);
+  await world.until('node 1 hears of it', () => world.at(1).state.epoch === 2);
+  return { role: context.role(), sessions: mysqld.sessions, next: decide(observe({ trustedMs })).do };
+}
+
+test('7a: a former master takes no readers while a bound of its lease may run', async () => {
+  expect(await formerMaster(2400)).toEqual({ role: 'replica', sessions: false, next: 'wait' });
+  expect(await formerMaster(0)).toEqual({ role: 'replica', sessions: false, next: 'openForReads' });
+});
+
+test('7a: without former-master-stays-offline it is read as if it were the master', async () => {
+  without('former-master-stays-offline');
+  expect(await formerMaster(2400)).toMatchObject({ role: 'replica', next: 'openForReads' });
 });
 
 /*

@@ -27,6 +27,7 @@ async function serverWithData() {
   const agents = [1, 2].map((node) => agentOf(world, node)) as [ScriptedAgent, ScriptedAgent];
   agents[0].mysqld.write(T(1));
   for (const agent of agents) {
+    agent.mysqld.sessions = true;
     await running(world, agent);
     agent.context.become('replica', 'runs');
   }

@@ -129,6 +129,7 @@ export function agentOf(world: World, node: number): ScriptedAgent {
     unhealthy: null,
     suspended: false,
     failure: '',
+    trustedMs: 0,
     attachedMs: 0,
     emptyLogMs: 60_000,
     index: 0,

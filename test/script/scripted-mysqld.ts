@@ -91,7 +91,7 @@ export class ScriptedMysqld implements MysqldServer {
       answeredAt: this.#clock.now(),
       gtidExecuted: this.gtidExecuted,
       superReadOnly: !this.writable,
-      offlineMode: false,
+      offlineMode: !this.sessions,
       semiSync: { on: true, clients: 1, waiting: this.waiting, acked: 0 },
       pinned: '',
     }),

@@ -16,9 +16,6 @@ export const MYSQL_FAULTS = [
   'old datadir restored',
 ] as const;
 
-/** Nobody restores a volume faster: longer than a lease. */
-const RESTORE_MS = 2000;
-
 /** What may happen to the MySQL of a node, beside what happens to its processes. */
 export class MysqlFaults {
   readonly #kernel: Kernel;
@@ -101,7 +98,7 @@ export class MysqlFaults {
     this.#snapshots.delete(node.id);
     node.cutPower(false);
     mysqld.disk.restore(snapshot);
-    this.#kernel.at(RESTORE_MS + this.#faults.long(), () => node.power());
+    this.#kernel.at(100 + this.#faults.long(), () => node.power());
     return true;
   }
 }

@@ -89,6 +89,7 @@ const observe = (change: Partial<Observation> = {}): Observation => ({
   unhealthy: null,
   suspended: false,
   failure: '',
+  trustedMs: 0,
   attachedMs: 60_000,
   emptyLogMs: 0,
   index: 0,
@@ -237,6 +238,18 @@ table('replica', [
     observe({ view: view({ needsClone: 'lacks 1-4' }), mysqld: running({ channel: channel({ receiver: 'OFF' }) }) }),
     'wait',
     /lacks 1-4; it has to be cloned/,
+  ],
+  [
+    'offline, and no bound of a lease of its own is left',
+    observe({ mysqld: running({ probe: probe({ offlineMode: true }) }) }),
+    'openForReads',
+    null,
+  ],
+  [
+    'offline, and a proxy may still take it for the master',
+    observe({ trustedMs: 1, mysqld: running({ probe: probe({ offlineMode: true }) }) }),
+    'wait',
+    null,
   ],
   ['receiver connects', observe({ mysqld: running({ channel: channel({ receiver: 'CONNECTING' }) }) }), 'wait', null],
 ]);
