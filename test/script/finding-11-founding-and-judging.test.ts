@@ -9,6 +9,7 @@ import { fate, mastered, without } from './steps.ts';
 /** mysqld runs and has answered. */
 async function running(world: World, agent: ScriptedAgent): Promise<void> {
   const { pid } = await agent.mysqld.start();
+  agent.mysqld.sessions = true;
   agent.context.watch.begin(pid, 0);
   await world.done(agent.context.watch.probeNow());
 }
@@ -27,7 +28,6 @@ async function serverWithData() {
   const agents = [1, 2].map((node) => agentOf(world, node)) as [ScriptedAgent, ScriptedAgent];
   agents[0].mysqld.write(T(1));
   for (const agent of agents) {
-    agent.mysqld.sessions = true;
     await running(world, agent);
     agent.context.become('replica', 'runs');
   }
