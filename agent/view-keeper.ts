@@ -1,4 +1,4 @@
-import { delay } from '../base/async.ts';
+import { delay, LinkedAbort } from '../base/async.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import type { Clock, Logger } from '../base/ports.ts';
 import type { AgentReport, BinlogsvrClient, View } from '../proto/binlogsvr-types.ts';
@@ -32,6 +32,9 @@ export class ViewKeeper {
   #asOf = 0;
   #reporting: Promise<void> | null = null;
   #cancelTimer: () => void = () => {};
+  /** The subscription, and when it last said something. */
+  #following: LinkedAbort | null = null;
+  #followedAt = 0;
 
   constructor(options: ViewKeeperOptions) {
     this.#options = options;
@@ -127,6 +130,8 @@ export class ViewKeeper {
   #tick(): void {
     if (this.#stop.signal.aborted) return;
     this.#cancelTimer = this.#options.clock.after(REPORT_EVERY_MS, () => this.#tick());
+    // A stream that broke unnoticed (a frozen machine) says nothing for ever.
+    if (this.#options.clock.now() - this.#followedAt > VIEW_AGE_MS_MAX) this.#following?.abort();
     this.#begin();
   }
 
@@ -155,7 +160,13 @@ export class ViewKeeper {
     const { signal } = this.#stop;
     while (!signal.aborted) {
       try {
-        for await (const view of client.subscribe(signal)) this.accept(view, 0);
+        using following = new LinkedAbort(signal);
+        this.#following = following;
+        this.#followedAt = clock.now();
+        for await (const view of client.subscribe(following.signal)) {
+          this.#followedAt = clock.now();
+          this.accept(view, 0);
+        }
       } catch (error) {
         if (!signal.aborted) log.debug('subscription to binlogsvr ended', { reason: reasonOf(error) });
       }
