@@ -8,12 +8,11 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
-import { epochOf, nodeId } from '../base/brands.ts';
+import { epochOf } from '../base/brands.ts';
 import { silentLogger } from '../base/ports.ts';
 import { systemClock } from '../base/system-clock.ts';
 import { systemRandom } from '../base/system-random.ts';
@@ -22,6 +21,7 @@ import { startBinlogsvr } from '../binlogsvr/binlogsvr.ts';
 import { encodeValue } from '../binlogsvr/value-codec.ts';
 import type { AppendValue } from '../binlogsvr/values.ts';
 import { createBinlogsvrClient } from '../proto/binlogsvr-client.ts';
+import { rpcNodes } from '../test/support/rpc-nodes.ts';
 
 const SECURITY = { clusterSecret: 'bench', tls: null };
 const EVENTS = Buffer.alloc(1024, 7);
@@ -92,34 +92,9 @@ function answer<T>(child: ChildProcess): Promise<T> {
   return new Promise((resolve) => child.once('message', (message) => resolve(message as T)));
 }
 
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, () => {
-      const server = createServer();
-      return new Promise<typeof server>((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
-    }),
-  );
-  return Promise.all(
-    servers.map((server) => {
-      const { port } = server.address() as { port: number };
-      return new Promise<number>((resolve) => server.close(() => resolve(port)));
-    }),
-  );
-}
-
 async function main(appends: number): Promise<void> {
   const dir = await mkdtemp(join(tmpdir(), 'phxsql-bench-'));
-  const ports = await freePorts(3);
-  const nodes = ports.map((rpc, i) => ({
-    id: nodeId(i + 1),
-    host: '127.0.0.1',
-    rpc,
-    rw: 0,
-    ro: 0,
-    dump: 0,
-    mysql: 0,
-    http: 0,
-  }));
+  const nodes = await rpcNodes(3);
   const children = nodes.map((node) =>
     fork(fileURLToPath(import.meta.url), ['--node', String(node.id), JSON.stringify(nodes), dir], {
       env: { ...process.env, UV_THREADPOOL_SIZE: '16' },
@@ -128,7 +103,7 @@ async function main(appends: number): Promise<void> {
   try {
     await Promise.all(children.map((child) => answer(child)));
     const leader = children[0] as ChildProcess;
-    await using client = createBinlogsvrClient(`127.0.0.1:${ports[0]}`, SECURITY);
+    await using client = createBinlogsvrClient(`127.0.0.1:${nodes[0]?.rpc}`, SECURITY);
     while (!(await client.status(2000)).view.voting) await new Promise((resolve) => setTimeout(resolve, 20));
     await client.baseline('', 5000);
     const { epoch } = await client.stand('', 0, 5000);

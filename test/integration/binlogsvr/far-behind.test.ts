@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -16,6 +15,7 @@ import { DEFAULT_PURGE, type PurgePolicy } from '../../../binlogsvr/purge-policy
 import type { AppendValue } from '../../../binlogsvr/values.ts';
 import { createBinlogsvrClient } from '../../../proto/binlogsvr-client.ts';
 import type { AgentReport } from '../../../proto/binlogsvr-types.ts';
+import { rpcNodes } from '../../support/rpc-nodes.ts';
 
 /** Three nodes over real gRPC and LevelDB, one of which was away for long. */
 const SECURITY = { clusterSecret: 'a secret', tls: null };
@@ -43,10 +43,7 @@ const running = new Map<number, Binlogsvr>();
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'phxsql-far-'));
-  nodes = (await freePorts(3)).map((rpc, i) => {
-    const none = { rw: 0, ro: 0, dump: 0, mysql: 0, http: 0 };
-    return { id: nodeId(i + 1), host: '127.0.0.1', rpc, ...none };
-  });
+  nodes = await rpcNodes(3);
 });
 
 afterEach(async () => {
@@ -183,18 +180,3 @@ test('a node far behind catches up from the retained log while the leader goes o
   await expect.poll(() => applied(3) === applied(1), { timeout: 30_000 }).toBe(true);
   expect(at(3).replica.state.gtidSet.equals(at(1).replica.state.gtidSet)).toBe(true);
 });
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, () => {
-      const server = createServer();
-      return new Promise<typeof server>((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
-    }),
-  );
-  return Promise.all(
-    servers.map((server) => {
-      const { port } = server.address() as { port: number };
-      return new Promise<number>((resolve) => server.close(() => resolve(port)));
-    }),
-  );
-}

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { epochOf, nodeId } from '../../../base/brands.ts';
+import { epochOf } from '../../../base/brands.ts';
 import { silentLogger } from '../../../base/ports.ts';
 import { systemClock } from '../../../base/system-clock.ts';
 import { systemRandom } from '../../../base/system-random.ts';
@@ -14,6 +13,7 @@ import { type Binlogsvr, type BinlogsvrOptions, startBinlogsvr } from '../../../
 import { encodeValue } from '../../../binlogsvr/value-codec.ts';
 import { createBinlogsvrClient } from '../../../proto/binlogsvr-client.ts';
 import type { AgentReport, BinlogsvrClient, View } from '../../../proto/binlogsvr-types.ts';
+import { rpcNodes } from '../../support/rpc-nodes.ts';
 import { eventually } from '../../support/wait.ts';
 
 const LEASE: LeaseTimes = { leaseMs: 1000, renewMs: 200, takeoverMs: 1200 };
@@ -29,16 +29,7 @@ const clients = new Map<number, BinlogsvrClient>();
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'phxsql-three-'));
-  nodes = (await freePorts(3)).map((rpc, i) => ({
-    id: nodeId(i + 1),
-    host: '127.0.0.1',
-    rpc,
-    rw: 0,
-    ro: 0,
-    dump: 0,
-    mysql: 0,
-    http: 0,
-  }));
+  nodes = await rpcNodes(3);
   for (const { id, rpc } of nodes) clients.set(id, createBinlogsvrClient(`127.0.0.1:${rpc}`, SECURITY));
 });
 
@@ -224,18 +215,3 @@ test('who does not belong is refused, and status says why', async () => {
   await expect.poll(() => reasonOf(1, 3), REFUSED).toContain('secret');
   expect((await client(1).status(1000)).view.voting).toBe(false);
 });
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, () => {
-      const server = createServer();
-      return new Promise<typeof server>((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
-    }),
-  );
-  return Promise.all(
-    servers.map((server) => {
-      const { port } = server.address() as { port: number };
-      return new Promise<number>((resolve) => server.close(() => resolve(port)));
-    }),
-  );
-}
