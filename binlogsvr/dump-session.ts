@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { LinkedAbort } from '../base/async.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import { AUTH_PLUGIN, FAST_AUTH_OK, verifyCachingSha2 } from '../mysql/auth.ts';
 import { encodeHeartbeat } from '../mysql/binlog-event.ts';
@@ -238,10 +239,10 @@ export class DumpSession {
   async #quietFor(stream: DumpStream): Promise<boolean> {
     const asked = this.#variables.get('source_heartbeat_period') ?? this.#variables.get('master_heartbeat_period');
     const periodMs = Math.max(HEARTBEAT_MIN_MS, asked === undefined ? HEARTBEAT_DEFAULT_MS : Number(asked) / 1e6);
-    const timeout = new AbortController();
+    using timeout = new LinkedAbort(this.#gone.signal);
     const cancel = this.#options.clock.after(periodMs, () => timeout.abort());
     try {
-      await stream.wait(AbortSignal.any([this.#gone.signal, timeout.signal]));
+      await stream.wait(timeout.signal);
       return false;
     } catch (error) {
       if (this.#gone.signal.aborted || !timeout.signal.aborted) throw error;
