@@ -295,6 +295,11 @@ class AgentRunner implements Agent {
         return;
       case 'openForReads':
         return await openForReads(context);
+      case 'retire':
+        log.warn('ends mysqld for good', { reason: action.reason });
+        await stopMysqld(context, 0);
+        this.#leave();
+        return this.#become('stopped', action.reason);
       case 'baseline':
         return this.#check('found the cluster', await client.baseline('', RPC_MS_MAX));
       case 'fence':

@@ -91,6 +91,8 @@ export type Action =
   | Readonly<{ do: 'fence'; epoch: number; reason: string }>
   | Readonly<{ do: 'stand'; epoch: number; gtidExecuted: string }>
   | Readonly<{ do: 'promote'; epoch: number; gtidSet: string }>
+  /** This node is no member any more: end mysqld for good. */
+  | Readonly<{ do: 'retire'; reason: string }>
   /** Say of an own epoch that nobody will write in it. */
   | Readonly<{ do: 'release'; epoch: number; reason: string }>
   /** The adopted mysqld goes on as the master it still is. */
@@ -102,7 +104,15 @@ export type Action =
 const wait = (reason: string): Action => ({ do: 'wait', reason });
 const kill = (reason: string, suspects = false): Action => ({ do: 'recover', reason, suspects });
 
+/** The reason in the report of a node that is no member any more. */
+export const REMOVED = 'removed from the cluster';
+
 export function decide(o: Observation): Action {
+  if (o.view?.membership?.kind === 'removed' && !BUSY_ROLES.has(o.role)) {
+    // What would be read of its mysqld is older with every moment.
+    const ended = o.role === 'stopped' && o.mysqld.state === 'none';
+    return ended ? wait(REMOVED) : { do: 'retire', reason: REMOVED };
+  }
   switch (o.role) {
     case 'stopped':
       return decideAdoption(o);
@@ -123,6 +133,9 @@ export function decide(o: Observation): Action {
       return unreachable(o.role);
   }
 }
+
+/** These are left by their own ways first. */
+const BUSY_ROLES: ReadonlySet<AgentRole> = new Set(['promoting', 'master', 'demoting']);
 
 type Running = Extract<MysqldFacts, { state: 'running' }>;
 

@@ -12,6 +12,9 @@ export type NodeAddress = Readonly<{
   http: number;
 }>;
 
+/** Where clients, followers and proxies reach a node: what peers need not know. */
+export type NodePorts = Pick<NodeAddress, 'rw' | 'ro' | 'dump' | 'mysql' | 'http'>;
+
 /** Milliseconds. The holder counts `leaseMs` from before it proposed; others wait `takeoverMs` from first accepting or learning. */
 export type LeaseTimes = Readonly<{ leaseMs: number; renewMs: number; takeoverMs: number }>;
 

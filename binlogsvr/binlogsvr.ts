@@ -13,6 +13,7 @@ import type { PurgePolicy } from './purge-policy.ts';
 import type { Replica } from './replica.ts';
 import { registerRpc } from './rpc-server.ts';
 import type { OpenReport } from './store-port.ts';
+import type { PeerAddress } from './values.ts';
 
 /** Running calls get this long at the end. */
 const CLOSE_MS = 500;
@@ -75,8 +76,8 @@ export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogs
       random,
       log,
       lease,
-      addresses: new Map(nodes.map(({ id, host, rpc }) => [id, { host, rpc }])),
-      ...(options.join ? { join: { host: self.host, rpc: self.rpc } } : {}),
+      addresses: new Map(nodes.map((node) => [node.id, addressOf(node)])),
+      ...(options.join ? { join: addressOf(self) } : {}),
       ...(options.purge === undefined ? {} : { purge: options.purge }),
       onFatal: options.onFatal ?? (() => process.exit(1)),
     },
@@ -112,6 +113,10 @@ export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogs
       return closing;
     },
   };
+}
+
+function addressOf({ host, rpc, rw, ro, dump, mysql, http }: NodeAddress): PeerAddress {
+  return { host, rpc, ports: { rw, ro, dump, mysql, http } };
 }
 
 /** Opens the store; one that forgot is set aside and a new acceptor begun, which learns until the log replaces the old one. */

@@ -1,6 +1,9 @@
 import { nodeId } from '../base/brands.ts';
 import { PhxError } from '../base/errors.ts';
-import type { ElectionRule, Member, MemberKind } from './values.ts';
+import type { NodePorts } from '../base/topology.ts';
+import type { ElectionRule, Member, MemberKind, PeerAddress } from './values.ts';
+
+type PortName = keyof NodePorts;
 
 /** phxsql.log.Member as protobufjs hands it out; in older logs only the first two fields are set. */
 export type PlainMember = Readonly<{
@@ -8,9 +11,11 @@ export type PlainMember = Readonly<{
   storeId: string;
   kind?: number;
   election?: number;
-  host?: string;
-  rpc?: number;
-}>;
+}> &
+  PlainAddress;
+
+/** An address as Member, paxos.Address and MemberStatus have it: flat, absent or 0 what is not known. */
+export type PlainAddress = Readonly<Partial<Record<'rpc' | PortName, number>> & { host?: string }>;
 
 /** By their numbers in log-value.proto, for ever. */
 export const KINDS = ['voter', 'learner', 'witness'] as const satisfies readonly MemberKind[];
@@ -24,14 +29,27 @@ export function memberToPlain(member: Member): PlainMember {
     storeId,
     ...(kind === undefined ? {} : { kind: KINDS.indexOf(kind) }),
     ...(election === undefined ? {} : { election: RULES.indexOf(election) }),
-    ...address,
+    ...(address === undefined ? {} : addressToPlain(address)),
   };
+}
+
+export function addressToPlain({ host, rpc, ports }: PeerAddress): PlainAddress {
+  return { host, rpc, ...ports };
+}
+
+/** Undefined if it names no host. */
+export function addressFromPlain(plain: PlainAddress): PeerAddress | undefined {
+  const { host = '', rpc = 0, rw = 0, ro = 0, dump = 0, mysql = 0, http = 0 } = plain;
+  if (host === '') return undefined;
+  const known = [rw, ro, dump, mysql, http].some((port) => port !== 0);
+  return { host, rpc, ...(known ? { ports: { rw, ro, dump, mysql, http } } : {}) };
 }
 
 /** @throws PhxError STORE_CORRUPT on what memberToPlain cannot have written */
 export function memberFromPlain(plain: PlainMember | null | undefined): Member {
   if (!plain) throw new PhxError('STORE_CORRUPT', 'decode log value: a change of members names no member');
-  const { node, storeId, host = '', rpc = 0 } = plain;
+  const { node, storeId } = plain;
+  const address = addressFromPlain(plain);
   const kind = KINDS[plain.kind ?? 0];
   if (kind === undefined) throw new PhxError('STORE_CORRUPT', `decode log value: ${plain.kind} is no kind of member`);
   const election = ruleFromPlain(plain.election ?? 0);
@@ -40,7 +58,7 @@ export function memberFromPlain(plain: PlainMember | null | undefined): Member {
     storeId,
     ...(kind === 'voter' ? {} : { kind }),
     ...(election === 'neutral' ? {} : { election }),
-    ...(host === '' ? {} : { address: { host, rpc } }),
+    ...(address === undefined ? {} : { address }),
   };
 }
 

@@ -77,7 +77,7 @@ export class Membership {
     });
   }
 
-  /** `to` leaves and `by` takes its seat, once that has caught up: for a node that is gone. */
+  /** `node` leaves and `by` takes its seat, once that has caught up. A master hands over first, as in remove(). */
   replace(node: NodeId, by: NodeId, timeoutMs: number): Promise<MemberOutcome> {
     return this.#one(`replacing node ${node}`, timeoutMs, async (deadline) => {
       const old = memberAt(this.#p.state(), node);
@@ -85,6 +85,7 @@ export class Membership {
       const seat = await this.#seated(by, deadline);
       const member = memberOf(seat, kindOf(old), old.election ?? 'neutral', seat.address);
       await this.#caughtUp(seat, deadline);
+      if (this.#isMaster(node)) await this.#leave(deadline);
       return this.#change.make(
         ({ configVersion }) => ({ kind: 'replaceMember', node, member, configVersion }),
         deadline,
@@ -95,9 +96,8 @@ export class Membership {
   /** The master hands over first; who asked then asks the new master to remove it. */
   remove(node: NodeId, timeoutMs: number): Promise<MemberOutcome> {
     return this.#one(`removing node ${node}`, timeoutMs, async (deadline) => {
-      const { self, state } = this.#p;
       const value = ({ configVersion }: ReplicatedState): LogValue => ({ kind: 'removeMember', node, configVersion });
-      if (node === self && state().open && state().master === self) await this.#leave(deadline);
+      if (this.#isMaster(node)) await this.#leave(deadline);
       return this.#change.make(value, deadline);
     });
   }
@@ -166,6 +166,12 @@ export class Membership {
       if (storeOf(node) !== storeId) throw refused(`node ${node} is not connected with store ${storeId}`);
       if (clock.now() - begun <= ROUND_MS) return;
     }
+  }
+
+  /** `node` is this one, and master of an open epoch. */
+  #isMaster(node: NodeId): boolean {
+    const { self, state } = this.#p;
+    return node === self && state().open && state().master === self;
   }
 
   async #leave(deadline: number): Promise<void> {

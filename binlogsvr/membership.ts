@@ -66,11 +66,13 @@ export function memberAt(state: Pick<ReplicatedState, 'members'>, node: NodeId |
   return state.members.find((member) => member.node === node);
 }
 
-/** As status shows it. */
+const NO_PORTS = { rw: 0, ro: 0, dump: 0, mysql: 0, http: 0 };
+
+/** As views and status show it. */
 export function memberStatus(member: Member): MemberStatus {
   const { node, storeId, address } = member;
-  const { host, rpc } = address ?? { host: '', rpc: 0 };
-  return { node, storeId, kind: kindOf(member), election: electionOf(member), host, rpc };
+  const { host, rpc, ports } = address ?? { host: '', rpc: 0 };
+  return { node, storeId, kind: kindOf(member), election: electionOf(member), host, rpc, ...(ports ?? NO_PORTS) };
 }
 
 /** Whether this store was a member of the cluster and is none any more. */

@@ -14,7 +14,7 @@ import type {
 } from '../proto/binlogsvr-types.ts';
 import { ExecutedTracker } from './executed-tracker.ts';
 import { LeaseService } from './lease-service.ts';
-import { memberStatus, wasRemoved } from './membership.ts';
+import { memberStatus } from './membership.ts';
 import { Standing } from './membership-view.ts';
 import { needsClone } from './needs-clone.ts';
 import { Replica } from './replica.ts';
@@ -92,7 +92,7 @@ export class NodeServices {
         self: this.#node,
         state: replica.state,
         takeoverInMs: replica.takeoverInMs,
-        removed: wasRemoved(replica.state, this.#node, replica.hello().storeId),
+        removed: replica.removal.self,
         isUp: (node, storeId) =>
           replica.peers().some((peer) => peer.node === node && peer.connected && peer.storeId === storeId),
       }),

@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import { type Ballot, type InstanceId, instanceId, nodeId } from '../base/brands.ts';
 import { PhxError } from '../base/errors.ts';
 import { unreachable } from '../base/invariant.ts';
+import { addressFromPlain, type PlainAddress } from './member-codec.ts';
 import type { Entry } from './paxos/types.ts';
 import type { LeaseAge, PeerHello, PeerMessage } from './peer-transport.ts';
 
@@ -19,10 +20,11 @@ export type WireHello = {
   protocol: string;
   refused: string;
   confirmed: number;
+  removed?: boolean;
   founders: { node: number; storeId: string }[];
   incarnation: number;
   leaseAge?: LeaseAge | null;
-  joins?: { host: string; rpc: number } | null;
+  joins?: PlainAddress | null;
 };
 export type WireFrame = { hello?: WireHello | null; messages?: WireMessage[] };
 
@@ -198,6 +200,7 @@ export function fromWire(wire: WireMessage): PeerMessage | null {
 }
 
 export function helloFromWire(wire: WireHello): PeerHello {
+  const joins = addressFromPlain(wire.joins ?? {});
   return {
     node: nodeId(wire.node),
     storeId: wire.storeId,
@@ -207,7 +210,7 @@ export function helloFromWire(wire: WireHello): PeerHello {
     empty: wire.empty,
     founders: wire.founders.map((f) => ({ node: nodeId(f.node), storeId: f.storeId })),
     leaseAge: wire.leaseAge ?? null,
-    ...(wire.joins ? { joins: { host: wire.joins.host, rpc: wire.joins.rpc } } : {}),
+    ...(joins === undefined ? {} : { joins }),
   };
 }
 

@@ -1,5 +1,6 @@
 import type { InstanceId, NodeId } from '../base/brands.ts';
 import type { Message } from './paxos/types.ts';
+import type { Removal } from './removal.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { Member, PeerAddress } from './values.ts';
 
@@ -67,6 +68,8 @@ export interface PeerHandler {
   hello(): PeerHello;
   /** Why this peer is not to be talked to, or null. The transport has checked cluster, configuration and node id before. */
   admit(hello: PeerHello): string | null;
+  /** Which stores were removed: told with a refusal, and heard with one. */
+  readonly removal: Pick<Removal, 'of' | 'told'>;
   /** What is known of stores that went back: told with a refusal, and heard with one. */
   readonly floors: Floors;
   /** A stream to the peer came up (perhaps the second one); whatever was unanswered may be lost. */

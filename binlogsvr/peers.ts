@@ -5,6 +5,7 @@ import type { Logger } from '../base/ports.ts';
 import type { NodeAddress, Security } from '../base/topology.ts';
 import { authMetadata, authorised, CHANNEL_OPTIONS, channelCredentials, serviceClass } from '../proto/rpc-channel.ts';
 import { toServiceError, UNAUTHENTICATED } from '../proto/rpc-errors.ts';
+import { addressToPlain } from './member-codec.ts';
 import { fromWire, helloFromWire, toWire, type WireHello, type WireMessage } from './peer-codec.ts';
 import { type FrameCall, PeerStream } from './peer-stream.ts';
 import {
@@ -135,7 +136,10 @@ export class GrpcPeers implements PeerTransport {
     }
     for (const peer of this.#peers.values()) {
       const isMember = members.some(({ node }) => node === peer.address.id);
-      const wasRemoved = removed.some(({ node, storeId }) => node === peer.address.id && storeId === peer.storeId);
+      // One that is only configured here and was never met is not dialled for ever either; to join again it dials.
+      const wasRemoved = removed.some(
+        ({ node, storeId }) => node === peer.address.id && (storeId === peer.storeId || peer.storeId === ''),
+      );
       if (isMember || !wasRemoved || peer.letGoTimer !== null) continue;
       peer.letGoTimer = setTimeout(() => this.#letGo(peer, 'this node was removed from the cluster'), LET_GO_MS);
     }
@@ -165,7 +169,7 @@ export class GrpcPeers implements PeerTransport {
     this.#peers.delete(peer.address.id);
     this.#quiet(peer);
     this.#o.log.info('peer let go', { peer: peer.address.id, reason });
-    for (const side of [peer.out, peer.in]) side?.stream.close(this.#hello(reason));
+    for (const side of [peer.out, peer.in]) side?.stream.close(this.#farewell(reason, side.hello));
     peer.dialling?.destroy(reason);
   }
 
@@ -288,12 +292,13 @@ export class GrpcPeers implements PeerTransport {
     const peer = this.#peers.get(wire.node as NodeId);
     if (peer !== undefined) return peer;
     const reason = this.#objectionToStranger(wire);
-    if (reason === null && wire.joins) {
-      const { host, rpc } = wire.joins;
+    const { joins } = helloFromWire(wire);
+    if (reason === null && joins !== undefined) {
+      const { host, rpc } = joins;
       return this.#know({ id: nodeId(wire.node), host, rpc }, true);
     }
     this.#o.log.warn('refused a peer', { reason });
-    stream.close(this.#hello(reason ?? 'unknown'));
+    stream.close(this.#farewell(reason ?? 'unknown', helloFromWire(wire)));
     return null;
   }
 
@@ -301,9 +306,10 @@ export class GrpcPeers implements PeerTransport {
   #objectionToStranger(wire: WireHello): string | null {
     const { self } = this.#o;
     if (wire.node === self.id) return `node id ${wire.node} is this node's own`;
-    const objection = this.#handler?.admit(helloFromWire(wire)) ?? null;
+    const hello = helloFromWire(wire);
+    const objection = this.#handler?.admit(hello) ?? null;
     if (objection !== null) return objection;
-    if (!wire.joins)
+    if (hello.joins === undefined)
       return `node ${wire.node} is not known to node ${self.id}: not in its configuration, no member by the log`;
     const joiners = [...this.#peers.values()].filter(({ joiner }) => joiner).length;
     return joiners < JOINERS_MAX ? null : `${JOINERS_MAX} nodes are joining already`;
@@ -314,6 +320,7 @@ export class GrpcPeers implements PeerTransport {
     const handler = this.#handler as PeerHandler;
     if (wire.refused !== '') {
       handler.floors.refused(peer.address.id, wire.confirmed);
+      if (wire.removed === true && wire.cluster === this.#o.cluster) handler.removal.told();
       this.#refused(peer, `node ${peer.address.id} refuses this node: ${wire.refused}`);
       stream.destroy(peer.reason);
       return false;
@@ -322,7 +329,7 @@ export class GrpcPeers implements PeerTransport {
     const reason = this.#objection(peer, wire) ?? handler.admit(hello);
     if (reason !== null) {
       this.#refused(peer, reason);
-      stream.close(this.#hello(reason, handler.floors.wentBack(hello)));
+      stream.close(this.#farewell(reason, hello));
       return false;
     }
     peer.storeId = hello.storeId;
@@ -394,7 +401,13 @@ export class GrpcPeers implements PeerTransport {
     }
   }
 
-  #hello(refused = '', confirmed = 0): WireHello {
+  /** The last words to a node that is refused. */
+  #farewell(refused: string, to: PeerHello): WireHello {
+    const handler = this.#handler as PeerHandler;
+    return { ...this.#hello(), refused, confirmed: handler.floors.wentBack(to), removed: handler.removal.of(to) };
+  }
+
+  #hello(): WireHello {
     const hello = (this.#handler as PeerHandler).hello();
     return {
       cluster: this.#o.cluster,
@@ -405,12 +418,13 @@ export class GrpcPeers implements PeerTransport {
       chosenUpTo: hello.chosenUpTo,
       empty: hello.empty,
       protocol: PROTOCOL,
-      refused,
-      confirmed,
+      refused: '',
+      confirmed: 0,
+      removed: false,
       founders: hello.founders.map(({ node, storeId }) => ({ node, storeId })),
       incarnation: hello.incarnation,
       ...(hello.leaseAge === null ? {} : { leaseAge: hello.leaseAge }),
-      ...(hello.joins === undefined ? {} : { joins: hello.joins }),
+      ...(hello.joins === undefined ? {} : { joins: addressToPlain(hello.joins) }),
     };
   }
 }

@@ -19,6 +19,7 @@ import { PeerBook } from './peer-book.ts';
 import { PeerFloors } from './peer-floors.ts';
 import type { PeerHandler, PeerHello, PeerMessage } from './peer-transport.ts';
 import { type Lane, Proposals } from './proposals.ts';
+import { Removal } from './removal.ts';
 import { ReplicaEvents } from './replica-events.ts';
 import type { ReplicaOptions } from './replica-options.ts';
 import { apply } from './state-machine.ts';
@@ -49,6 +50,7 @@ export class Replica implements LogSource, PeerHandler {
   readonly #core: PaxosNode;
   readonly #voting: Voting;
   readonly floors: PeerFloors;
+  readonly removal = new Removal(this);
   readonly #writer: StoreWriter;
   readonly #saver: StateSaver;
   readonly #applied: AppliedLog;
@@ -387,8 +389,6 @@ export class Replica implements LogSource, PeerHandler {
     this.events.changed();
   }
 
-  // Performing.
-
   #step(input: Input): Effects {
     const effects = this.#core.step(input);
     for (const envelope of effects.sendNow) this.#outbox.send(envelope);
@@ -460,8 +460,6 @@ export class Replica implements LogSource, PeerHandler {
     });
     this.#armTick();
   }
-
-  // Time.
 
   #armTick(): void {
     this.#cancelTick = this.#o.clock.after(TICK_MS, () => {

@@ -305,7 +305,13 @@ const StateJson = z.object({
         storeId: z.string(),
         kind: z.enum(['learner', 'witness']).optional(),
         election: z.enum(['prefer', 'never']).optional(),
-        address: z.object({ host: z.string(), rpc: count }).optional(),
+        address: z
+          .object({
+            host: z.string(),
+            rpc: count,
+            ports: z.object({ rw: count, ro: count, dump: count, mysql: count, http: count }).optional(),
+          })
+          .optional(),
       })
       .transform((member) => member as Member),
   ),

@@ -1,4 +1,6 @@
 import type { Epoch, InstanceId, NodeId } from '../base/brands.ts';
+import type { NodePorts } from '../base/topology.ts';
+import type { ElectionRule, MemberKind } from '../proto/binlogsvr-types.ts';
 
 /** What the replicated log holds. Every value is conditional, so that a duplicate changes nothing (protocol-findings 8). */
 export type LogValue =
@@ -27,11 +29,9 @@ export type MembershipValue =
   | Readonly<{ kind: 'replaceMember'; node: NodeId; member: Member; configVersion: number }>
   | Readonly<{ kind: 'setElection'; node: NodeId; election: ElectionRule; configVersion: number }>;
 
-/** 'witness': votes, but has no MySQL and is never elected. 'learner': has MySQL, follows the log, does not vote. */
-export type MemberKind = 'voter' | 'learner' | 'witness';
-/** 'prefer': the others leave it some time to stand first. 'never': is not elected. */
-export type ElectionRule = 'prefer' | 'neutral' | 'never';
-export type PeerAddress = Readonly<{ host: string; rpc: number }>;
+export type { ElectionRule, MemberKind };
+/** `ports` are what the other nodes' proxies and status need; absent in older logs: as configured there. */
+export type PeerAddress = Readonly<{ host: string; rpc: number; ports?: NodePorts }>;
 
 /**
  * A node together with the store that must not forget (protocol-findings 6). What is the usual is absent, so that a

@@ -1,6 +1,8 @@
 import type { GtidSet } from '../mysql/gtid-set.ts';
-import type { AgentReport, MembershipView, SyncStatus, View } from '../proto/binlogsvr-types.ts';
+import type { AgentReport, MemberStatus, MembershipView, SyncStatus, View } from '../proto/binlogsvr-types.ts';
+import { memberStatus } from './membership.ts';
 import type { ReplicatedState } from './state-types.ts';
+import type { Member } from './values.ts';
 
 /** A report older than this says nothing: the agent is gone or stuck (it reports every 200 ms). */
 export const AGENT_REPORT_STALE_MS = 1000;
@@ -38,6 +40,8 @@ export function buildView(facts: ViewFacts): View {
     gtidSet: textOf(state.gtidSet),
     baseline: state.baseline !== null,
     membership: facts.membership ?? null,
+    members: membersOf(state.members),
+    configVersion: state.configVersion,
     voting: facts.mayVote,
     votingReason: facts.votingReason,
     takeoverDue: state.open && facts.takeoverInMs <= 0,
@@ -62,10 +66,23 @@ export function urgentPart(view: View): string {
   return JSON.stringify([
     [view.epoch, view.master, view.open, view.renewal, view.baseline, view.voting, view.votingReason],
     [view.takeoverDue, view.leaseRemainingMs > 0, view.leader, view.agentAlive, view.quorum, view.needsClone],
+    view.configVersion,
     membership ? { ...membership, standInMs: membership.standInMs > 0 } : null,
     agent === null ? null : { ...agent, gtidExecuted: '' },
     sync === null ? null : [sync.state, sync.epoch, sync.reason, sync.pid, sync.spareReady],
   ]);
+}
+
+const lists = new WeakMap<readonly Member[], readonly MemberStatus[]>();
+
+/** The same list again and again: views are made with every append. */
+function membersOf(members: readonly Member[]): readonly MemberStatus[] {
+  let list = lists.get(members);
+  if (list === undefined) {
+    list = members.map(memberStatus);
+    lists.set(members, list);
+  }
+  return list;
 }
 
 const texts = new WeakMap<GtidSet, string>();

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { NODE_ID_MAX } from '../base/brands.ts';
+import { DEFAULT_PURGE } from '../binlogsvr/purge-policy.ts';
 
 /**
  * The node's configuration file as written: TOML, names with the unit last. Every table is strict, so that a misspelt name
@@ -9,6 +10,9 @@ import { NODE_ID_MAX } from '../base/brands.ts';
 export const DEFAULT_PORTS = { rw: 54321, ro: 54322, dump: 6000, rpc: 17000, mysql: 11111, http: 18080 } as const;
 /** More voters only slow every commit down. */
 export const NODES_MAX = 9;
+
+export const HOUR_MS = 3_600_000;
+export const GiB = 1024 ** 3;
 
 const port = z.int().min(1).max(65535);
 const millis = z.int().min(1).max(3_600_000);
@@ -45,6 +49,34 @@ export const proxySchema = z.strictObject({
   max_connections: z.int().min(1).max(1_000_000).default(10_000),
 });
 
+/** This node joins a cluster there is; [[nodes]] then lists it and at least one member to ask. */
+export const joinSchema = z.strictObject({
+  /** voter: MySQL and a vote. learner: MySQL, no vote. witness: a vote, no MySQL. */
+  kind: z.enum(['voter', 'learner', 'witness']).default('voter'),
+  /** prefer: the others leave it a second to stand first. never: it is not elected. */
+  election: z.enum(['prefer', 'neutral', 'never']).default('neutral'),
+});
+
+/** How much of the replicated log this node keeps beyond what a member needs. Less: who was away longer has to be cloned. */
+export const logSchema = z.strictObject({
+  keep_hours: z
+    .number()
+    .positive()
+    .max(87_600)
+    .default(DEFAULT_PURGE.keepMs / HOUR_MS),
+  keep_gib: z
+    .number()
+    .positive()
+    .max(65_536)
+    .default(DEFAULT_PURGE.keepBytes / GiB),
+  /** A member that is dead or behind holds the log up to here; then it is left behind. More than keep_gib. */
+  cap_gib: z
+    .number()
+    .positive()
+    .max(65_536)
+    .default(DEFAULT_PURGE.capBytes / GiB),
+});
+
 export const tlsSchema = z.strictObject({ ca: path, cert: path, key: path });
 
 export const mysqldSchema = z.record(
@@ -65,7 +97,9 @@ export const fileSchema = z.strictObject({
   /** Where nodes of one machine share a fresh MySQL data directory, so that only one of them has to make it. */
   mysql_template_dir: path.optional(),
   nodes: z.array(nodeSchema).min(1).max(NODES_MAX),
+  join: joinSchema.optional(),
   lease: leaseSchema.prefault({}),
+  log: logSchema.prefault({}),
   proxy: proxySchema.prefault({}),
   /** Goes to my.cnf; names the cluster depends on are refused. */
   mysqld: mysqldSchema.default({}),
@@ -77,7 +111,9 @@ export type ConfigFile = z.infer<typeof fileSchema>;
 const TABLES: Readonly<Record<string, z.ZodObject>> = {
   '': fileSchema,
   nodes: nodeSchema,
+  join: joinSchema,
   lease: leaseSchema,
+  log: logSchema,
   proxy: proxySchema,
   tls: tlsSchema,
 };

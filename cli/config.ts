@@ -8,7 +8,9 @@ import { checkUserSettings, type UserSettings } from '../agent/my-cnf.ts';
 import { type NodeId, nodeId } from '../base/brands.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import { DEFAULT_LEASE, type LeaseTimes, type NodeAddress, type Security } from '../base/topology.ts';
-import { type ConfigFile, fileSchema, namesAt } from './config-schema.ts';
+import type { PurgePolicy } from '../binlogsvr/purge-policy.ts';
+import type { ElectionRule, MemberKind } from '../proto/binlogsvr-types.ts';
+import { type ConfigFile, fileSchema, GiB, HOUR_MS, namesAt } from './config-schema.ts';
 import { nearest } from './nearest.ts';
 
 /** One node's configuration, checked, with defaults filled in and paths absolute. Frozen. */
@@ -23,10 +25,15 @@ export type NodeConfig = Readonly<{
   rootPasswordFile: string;
   mysqlInstallFile: string | null;
   mysqlTemplateDir: string | null;
+  /** It joins a cluster there is, as what; null: a founder, or a member by the log. */
+  join: JoinConfig | null;
   lease: LeaseTimes;
+  log: PurgePolicy;
   proxy: Readonly<{ workers: number; rwWaitMs: number; maxConnections: number }>;
   mysqld: UserSettings;
 }>;
+
+export type JoinConfig = Readonly<{ kind: MemberKind; election: ElectionRule }>;
 
 /** Shorter could be guessed; `openssl rand -hex 32` makes 64. */
 export const SECRET_LENGTH_MIN = 32;
@@ -56,7 +63,7 @@ export function parseNodeConfig(text: string, path: string, files: ConfigFiles):
   const raw = validate(parseToml(text, path), path);
   const nodes = raw.nodes.map((node) => Object.freeze({ ...node, id: nodeId(node.id) }));
   const lease = leaseTimes(raw.lease);
-  const faults = [...nodeFaults(raw), ...leaseFaults(lease), ...tlsFaults(raw)];
+  const faults = [...nodeFaults(raw), ...joinFaults(raw), ...leaseFaults(lease), ...logFaults(raw), ...tlsFaults(raw)];
   const self = nodes.find((node) => node.id === raw.node);
   if (self === undefined) {
     faults.push(`node: ${raw.node} is not among the ids of [[nodes]] (${nodes.map((node) => node.id).join(', ')})`);
@@ -79,7 +86,13 @@ export function parseNodeConfig(text: string, path: string, files: ConfigFiles):
       raw.root_password_file === undefined ? join(at(raw.data_dir), 'root.password') : at(raw.root_password_file),
     mysqlInstallFile: raw.mysql_install_file === undefined ? null : at(raw.mysql_install_file),
     mysqlTemplateDir: raw.mysql_template_dir === undefined ? null : at(raw.mysql_template_dir),
+    join: raw.join ?? null,
     lease,
+    log: {
+      keepMs: Math.round(raw.log.keep_hours * HOUR_MS),
+      keepBytes: Math.round(raw.log.keep_gib * GiB),
+      capBytes: Math.round(raw.log.cap_gib * GiB),
+    },
     proxy: {
       workers: raw.proxy.workers ?? defaultWorkers(availableParallelism()),
       rwWaitMs: raw.proxy.rw_wait_ms,
@@ -206,6 +219,21 @@ function nodeFaults(raw: ConfigFile): string[] {
     }
   }
   return faults;
+}
+
+function joinFaults({ join, nodes }: ConfigFile): string[] {
+  if (join === undefined) return [];
+  const faults: string[] = [];
+  if (nodes.length < 2) faults.push('join: [[nodes]] must list at least one member of the cluster beside this node');
+  if (join.kind !== 'voter' && join.election !== 'neutral') {
+    faults.push(`join.election: only a voter is elected, not a ${join.kind}`);
+  }
+  return faults;
+}
+
+function logFaults({ log }: ConfigFile): string[] {
+  if (log.cap_gib > log.keep_gib) return [];
+  return [`log.cap_gib: ${log.cap_gib} must be more than keep_gib = ${log.keep_gib}`];
 }
 
 function leaseTimes(raw: ConfigFile['lease']): LeaseTimes {

@@ -31,14 +31,16 @@ export function statusLine(status: ClusterStatus): string {
   return `${status.master === null ? 'no master' : `master ${status.master}`}, epoch ${status.epoch}: ${nodes}`;
 }
 
+const SERVING: ReadonlySet<NodeState['state']> = new Set(['master', 'slave', 'witness']);
+
 /** All nodes are up and one serves writes. */
 export function isReady(status: ClusterStatus): boolean {
-  return status.master !== null && status.nodes.every((node) => node.state === 'master' || node.state === 'slave');
+  return status.master !== null && status.nodes.every((node) => SERVING.has(node.state));
 }
 
 /** Numbers in a reason (milliseconds, counts) would make every line different. */
 function shortReason(node: NodeState): string {
-  if (node.state === 'master' || node.state === 'slave' || node.state === 'down' || node.reason === '') return '';
+  if (SERVING.has(node.state) || node.state === 'down' || node.reason === '') return '';
   return ` (${node.reason.replace(/\d+(\.\d+)?( ?ms| ?s)\b/g, '… ')})`.replace(/ +\)/, ')');
 }
 

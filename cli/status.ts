@@ -1,7 +1,7 @@
 import type { NodeId } from '../base/brands.ts';
 import type { NodePids } from '../base/ipc.ts';
 import type { NodeAddress } from '../base/topology.ts';
-import type { NodeStatus, View } from '../proto/binlogsvr-types.ts';
+import type { MemberStatus, NodeStatus, View } from '../proto/binlogsvr-types.ts';
 import { NO_PIDS } from './pids-file.ts';
 
 /**
@@ -25,7 +25,8 @@ export type HostPort = Readonly<{ host: string; port: number }>;
 
 export type NodeState = Readonly<{
   id: number;
-  state: 'master' | 'slave' | 'recovering' | 'failed' | 'down';
+  /** removed: it answers, and is no member any more (shown only where its own configuration is asked). */
+  state: 'master' | 'slave' | 'witness' | 'recovering' | 'failed' | 'down' | 'removed';
   /** Why it is in that state, '' if there is nothing to say. */
   reason: string;
   reachable: boolean;
@@ -47,6 +48,16 @@ export type Reply = Readonly<{ status: NodeStatus } | { error: string }>;
 
 export type ClusterNodes = Readonly<{ cluster: string; nodes: readonly NodeAddress[] }>;
 
+/** The members of the newest configuration among the replies; none before the cluster is founded. */
+export function membersIn(replies: ReadonlyMap<NodeId, Reply>): readonly MemberStatus[] {
+  let newest: NodeStatus | null = null;
+  for (const reply of replies.values()) {
+    if ('error' in reply) continue;
+    if ((reply.status.configVersion ?? 0) > (newest?.configVersion ?? 0)) newest = reply.status;
+  }
+  return newest?.members ?? [];
+}
+
 /** Pure: what the nodes say, put together. `livePids` is for nodes that do not answer, of those whose directory we see. */
 export function mergeStatus(
   cluster: ClusterNodes,
@@ -56,7 +67,8 @@ export function mergeStatus(
   const views = new Map<NodeId, View>();
   for (const [id, reply] of replies) if ('status' in reply) views.set(id, reply.status.view);
   const newest = newestOf([...views.values()]);
-  const master = newest === null ? null : servingMaster(cluster, newest, views);
+  const members = membersIn(replies);
+  const master = newest === null ? null : servingMaster(votersOf(cluster, members), newest, views);
   const holder = newest === null ? undefined : [...views.values()].find((view) => holdsLease(view, newest));
   return {
     cluster: cluster.cluster,
@@ -69,6 +81,12 @@ export function mergeStatus(
       nodeState(node, replies.get(node.id) ?? { error: 'not asked' }, livePids.get(node.id) ?? NO_PIDS, newest, master),
     ),
   };
+}
+
+/** Whose majority counts. */
+function votersOf({ nodes }: ClusterNodes, members: readonly MemberStatus[]): readonly number[] {
+  const voters = members.filter(({ kind }) => kind !== 'learner').map(({ node }) => node);
+  return voters.length === 0 ? nodes.map(({ id }) => id) : voters;
 }
 
 type MasterVerdict = Readonly<{ id: number }> | Readonly<{ why: string }>;
@@ -91,12 +109,13 @@ const holdsLease = (view: View, newest: View): boolean =>
   view.leaseRemainingMs > 0 && view.epoch === newest.epoch && view.node === newest.master;
 
 /** Which node serves writes, or why the elected one does not. */
-function servingMaster(cluster: ClusterNodes, newest: View, views: ReadonlyMap<NodeId, View>): MasterVerdict {
+function servingMaster(voters: readonly number[], newest: View, views: ReadonlyMap<NodeId, View>): MasterVerdict {
   if (newest.master === 0) return { why: 'no master elected yet' };
   if (!newest.open) return { why: `epoch ${newest.epoch} is closed: an election is due` };
   const view = views.get(newest.master as NodeId);
   if (view === undefined) return { why: `master ${newest.master} of epoch ${newest.epoch} does not answer` };
-  if (views.size * 2 <= cluster.nodes.length || !view.quorum) return { why: 'no majority of nodes is up' };
+  const up = voters.filter((voter) => views.has(voter as NodeId)).length;
+  if (up * 2 <= voters.length || !view.quorum) return { why: 'no majority of nodes is up' };
   if (!holdsLease(view, newest)) return { why: 'its lease is over' };
   const agent = view.agent;
   if (agent === null || !view.agentAlive) return { why: 'its agent does not answer' };
@@ -137,6 +156,8 @@ function stateOf(view: View, newest: View, master: MasterVerdict | null): Pick<N
   const agent = view.agent;
   if (master !== null && 'id' in master && master.id === view.node)
     return { state: 'master', reason: alsoPinned(agent?.reason ?? '', view) };
+  if (view.membership?.kind === 'removed') return { state: 'removed', reason: 'removed from the cluster' };
+  if (view.membership?.kind === 'witness') return { state: 'witness', reason: alsoPinned('', view) };
   if (agent === null) return { state: 'recovering', reason: 'the agent has not reported yet' };
   if (!view.agentAlive)
     return {

@@ -13,14 +13,15 @@ import { allPids, writePids } from './pids-file.ts';
  * blocks nor dies; when it dies all the same, the kernel kills every child (launcher.ts).
  *
  *    supervisor ─┬─ binlogsvr  (sync inside)      restarted at once, then with back-off
- *                ├─ agent                         restarted; mysqld stays
+ *                ├─ agent                         restarted; mysqld stays (a witness has neither)
  *                ├─ proxy worker × N              restarted, gets the last view
  *                └─ mysqld                        started and ended only by word of the agent
  */
 export type SupervisorOptions = Readonly<{
   nodeDir: string;
   binlogsvr: Command;
-  agent: Command;
+  /** Null: a witness, which has no MySQL. */
+  agent: Command | null;
   proxies: readonly Command[];
   /** Follows the cluster's views for the proxy workers; called once, `deliver` with each new view. */
   startFeed: (deliver: (view: object) => void) => AsyncDisposable;
@@ -37,7 +38,7 @@ export const BINLOGSVR_STOP_MS = 5000;
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #binlogsvr: Child;
-  readonly #agent: Child;
+  readonly #agent: Child | null;
   readonly #proxies: readonly Child[];
   readonly #mysqld: MysqldChild;
   #feed: AsyncDisposable | null = null;
@@ -59,20 +60,23 @@ export class Supervisor {
       logFile: logFile('binlogsvr'),
       events: { up: () => this.#pidsChanged(), down: () => this.#pidsChanged() },
     });
-    this.#agent = new Child({
-      ...common,
-      name: 'agent',
-      command: options.agent,
-      logFile: logFile('agent'),
-      events: {
-        up: () => {
-          this.#pidsChanged();
-          this.#agent.send(this.#mysqld.state());
-        },
-        down: () => this.#pidsChanged(),
-        message: (message) => this.#fromAgent(message as FromAgent),
-      },
-    });
+    this.#agent =
+      options.agent === null
+        ? null
+        : new Child({
+            ...common,
+            name: 'agent',
+            command: options.agent,
+            logFile: logFile('agent'),
+            events: {
+              up: () => {
+                this.#pidsChanged();
+                this.#agent?.send(this.#mysqld.state());
+              },
+              down: () => this.#pidsChanged(),
+              message: (message) => this.#fromAgent(message as FromAgent),
+            },
+          });
     this.#proxies = options.proxies.map((command, i) => {
       const name = options.proxies.length === 1 ? 'proxy' : `proxy-${i + 1}`;
       const child: Child = new Child({
@@ -94,7 +98,7 @@ export class Supervisor {
 
   start(): void {
     this.#binlogsvr.start();
-    this.#agent.start();
+    this.#agent?.start();
     for (const proxy of this.#proxies) proxy.start();
     this.#feed = this.#options.startFeed((view) => {
       this.#lastView = view;
@@ -107,7 +111,7 @@ export class Supervisor {
       supervisor: process.pid,
       mysqld: this.#mysqld.pid,
       binlogsvr: this.#binlogsvr.pid,
-      agent: this.#agent.pid,
+      agent: this.#agent?.pid ?? null,
       sync: this.#binlogsvr.pid,
       proxy: this.#proxies.map((proxy) => proxy.pid).filter((pid) => pid !== null),
     };
@@ -122,13 +126,13 @@ export class Supervisor {
   /** Everything at once. */
   async killAll(): Promise<void> {
     this.#options.log.warn('killing all processes of the node', { pids: allPids(this.pids()) });
-    await Promise.all([this.#agent, ...this.#proxies, this.#binlogsvr, this.#mysqld].map((child) => child.kill()));
+    await Promise.all([this.#agent, ...this.#proxies, this.#binlogsvr, this.#mysqld].map((child) => child?.kill()));
   }
 
   async #stopInOrder(): Promise<void> {
     const { log } = this.#options;
     log.info('stopping');
-    await this.#agent.stop(AGENT_STOP_MS);
+    await this.#agent?.stop(AGENT_STOP_MS);
     if (this.#mysqld.pid !== null) log.warn('mysqld outlived the agent: killed', { child: this.#mysqld.pid });
     await this.#mysqld.kill();
     await Promise.all(this.#proxies.map((proxy) => proxy.stop(PROXY_STOP_MS)));
@@ -151,7 +155,7 @@ export class Supervisor {
   }
 
   #mysqldChanged(): void {
-    this.#agent.send(this.#mysqld.state());
+    this.#agent?.send(this.#mysqld.state());
     this.#pidsChanged();
   }
 

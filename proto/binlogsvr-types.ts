@@ -1,4 +1,5 @@
 /** The messages of proto/binlogsvr.proto as TypeScript sees them (camelCase, defaults filled in), and the client's face. */
+import type { NodePorts } from '../base/topology.ts';
 
 export type Outcome = Readonly<{
   accepted: boolean;
@@ -23,7 +24,10 @@ export type MembershipView = Readonly<{
   handOverTo: number;
 }>;
 
+/** 'prefer': the others leave it some time to stand first. 'never': it is not elected. */
 export type ElectionRule = 'prefer' | 'neutral' | 'never';
+/** voter: MySQL and a vote. learner: MySQL, no vote. witness: a vote, no MySQL. */
+export type MemberKind = 'voter' | 'learner' | 'witness';
 
 /** One change of members, asked of the master's node (MemberOutcome.ask names it). */
 export type MemberChange =
@@ -36,12 +40,14 @@ export type MemberChange =
 export type MemberStatus = Readonly<{
   node: number;
   storeId: string;
-  kind: 'voter' | 'learner' | 'witness';
+  kind: MemberKind;
   election: ElectionRule;
   /** '' = as configured. */
   host: string;
   rpc: number;
-}>;
+}> &
+  /** 0 = as configured. */
+  NodePorts;
 
 /** What became of a change of members. */
 export type MemberOutcome = Outcome &
@@ -104,6 +110,9 @@ export type View = Readonly<{
   baseline: boolean;
   /** Absent: said by a binlogsvr that knows of no members. */
   membership?: MembershipView | null;
+  /** Everyone who belongs to the cluster by what this node has applied, and the configuration that is; empty before it is founded. */
+  members?: readonly MemberStatus[];
+  configVersion?: number;
   voting: boolean;
   votingReason: string;
   /** By this node's clock the lease of the open epoch is over: it may be fenced. */

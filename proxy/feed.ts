@@ -1,8 +1,9 @@
-import { delay } from '../base/async.ts';
+import { delay, LinkedAbort } from '../base/async.ts';
 import { reasonOf } from '../base/errors.ts';
 import type { Clock, Logger } from '../base/ports.ts';
 import type { LeaseTimes, NodeAddress } from '../base/topology.ts';
 import type { BinlogsvrClient } from '../proto/binlogsvr-types.ts';
+import { sameAddress } from '../proto/member-nodes.ts';
 import {
   type ClusterEvent,
   type ClusterKnown,
@@ -24,7 +25,10 @@ const TICK_MS = 250;
 /** Asked again this soon while the elected node says it holds no lease yet, or does not answer. */
 const LEASE_RETRY_MS = 50;
 
+type Watch = Readonly<{ address: NodeAddress; client: BinlogsvrClient; end: () => Promise<void> }>;
+
 export type ViewFeedOptions = Readonly<{
+  /** As configured; the members of the log replace them as soon as a node tells. */
   nodes: readonly NodeAddress[];
   self: NodeAddress;
   connect: (node: NodeAddress) => BinlogsvrClient;
@@ -33,14 +37,14 @@ export type ViewFeedOptions = Readonly<{
   log: Logger;
 }>;
 
-/** Watches every node's binlogsvr and tells this node's proxy workers what changed. Lives in the supervisor. */
+/** Watches the binlogsvr of every member and tells this node's proxy workers what changed. Lives in the supervisor. */
 export class ViewFeed implements AsyncDisposable {
   readonly #lease: LeaseTimes;
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #clients: ReadonlyMap<number, BinlogsvrClient>;
+  readonly #connect: ViewFeedOptions['connect'];
+  readonly #watches = new Map<number, Watch>();
   readonly #stop = new AbortController();
-  readonly #loops: Promise<void>[];
   readonly #listeners = new Set<(view: ProxyView) => void>();
   #known: ClusterKnown;
   #view: ProxyView = NO_VIEW;
@@ -58,8 +62,8 @@ export class ViewFeed implements AsyncDisposable {
     // Rates of two hosts' clocks differ by far less than 1 %; takeover waits 10 % and more.
     const times = { ...MASTER_VIEW_TIMES, leaseMarginMs: options.lease.leaseMs / 100 };
     this.#known = initialKnown(options.nodes, options.self.id, times);
-    this.#clients = new Map(options.nodes.map((node) => [node.id, options.connect(node)]));
-    this.#loops = options.nodes.map((node) => this.#watch(node));
+    this.#connect = options.connect;
+    this.#watchAll();
     this.#tick();
   }
 
@@ -88,14 +92,35 @@ export class ViewFeed implements AsyncDisposable {
     this.#askTurn += 1;
     this.#cancelAsk();
     this.#cancelTick();
-    await Promise.all(this.#loops);
-    await Promise.all([...this.#clients.values()].map((client) => client[Symbol.asyncDispose]()));
+    await Promise.all([...this.#watches.values()].map((watch) => watch.end()));
+  }
+
+  /** The nodes of the log are watched, others not any more. */
+  #watchAll(): void {
+    const { nodes } = this.#known;
+    for (const [id, watch] of this.#watches) {
+      if (nodes.some(({ address }) => sameAddress(address, watch.address))) continue;
+      this.#watches.delete(id);
+      this.#log.info('node watched no more', { node: id });
+      void watch.end();
+    }
+    for (const { address } of nodes) {
+      if (this.#watches.has(address.id) || address.rpc === 0) continue;
+      const abort = new LinkedAbort(this.#stop.signal);
+      const client = this.#connect(address);
+      const loop = this.#watch(address, client, abort.signal);
+      const end = async (): Promise<void> => {
+        abort.abort();
+        await loop;
+        abort[Symbol.dispose]();
+        await client[Symbol.asyncDispose]();
+      };
+      this.#watches.set(address.id, { address, client, end });
+    }
   }
 
   /** Reads one node's reports, again and again. Never rejects. */
-  async #watch(node: NodeAddress): Promise<void> {
-    const { signal } = this.#stop;
-    const client = this.#clients.get(node.id) as BinlogsvrClient;
+  async #watch(node: NodeAddress, client: BinlogsvrClient, signal: AbortSignal): Promise<void> {
     let waitMs = RESUBSCRIBE_MS_MIN;
     let heard = false;
     while (!signal.aborted) {
@@ -127,7 +152,9 @@ export class ViewFeed implements AsyncDisposable {
   }
 
   #learn(event: ClusterEvent): void {
+    const { configVersion } = this.#known;
     this.#known = learn(this.#known, event);
+    if (this.#known.configVersion !== configVersion) this.#watchAll();
     const holder = leaseHolderOf(this.#known);
     const asked = holder === null ? '' : `${holder}/${this.#known.epoch}`;
     if (asked !== this.#asked) {
@@ -143,7 +170,7 @@ export class ViewFeed implements AsyncDisposable {
     this.#askTurn += 1;
     const turn = this.#askTurn;
     const holder = leaseHolderOf(this.#known);
-    const client = holder === null ? undefined : this.#clients.get(holder);
+    const client = holder === null ? undefined : this.#watches.get(holder)?.client;
     if (client === undefined) return;
     // Both clocks are read before the question leaves: whatever delays it or its answer only shortens the bound (I5).
     const askedAt = this.#clock.now();

@@ -3,6 +3,7 @@ import { unreachable } from '../base/invariant.ts';
 import { ruleHolds } from '../base/rules.ts';
 import type { NodeAddress } from '../base/topology.ts';
 import type { LeaseReply, View } from '../proto/binlogsvr-types.ts';
+import { nodesOf, sameAddress } from '../proto/member-nodes.ts';
 import type { ProxyView, SlaveBackend } from './view.ts';
 
 /**
@@ -18,6 +19,12 @@ import type { ProxyView, SlaveBackend } from './view.ts';
  */
 export type ClusterKnown = Readonly<{
   self: number;
+  /** This node is no member any more: its proxy sends nobody anywhere. */
+  removed: boolean;
+  /** What the configuration says, for what the log does not. */
+  configured: readonly NodeAddress[];
+  /** Of the members in `nodes`; 0: they are the configured ones. */
+  configVersion: number;
   times: MasterViewTimes;
   nodes: readonly NodeKnown[];
   epoch: number;
@@ -64,11 +71,13 @@ export function initialKnown(
   self: number,
   times: MasterViewTimes = MASTER_VIEW_TIMES,
 ): ClusterKnown {
-  const never = 0 as MonoMs;
   return {
     self,
+    removed: false,
+    configured: nodes,
+    configVersion: 0,
     times,
-    nodes: nodes.map((address) => ({ address, view: null, viewAt: never, lostAt: never, behind: null })),
+    nodes: nodes.map(unheard),
     epoch: 0,
     elected: 0,
     closed: false,
@@ -77,6 +86,11 @@ export function initialKnown(
     lease: null,
   };
 }
+
+const unheard = (address: NodeAddress): NodeKnown => {
+  const never = 0 as MonoMs;
+  return { address, view: null, viewAt: never, lostAt: never, behind: null };
+};
 
 export function learn(known: ClusterKnown, event: ClusterEvent): ClusterKnown {
   switch (event.kind) {
@@ -114,8 +128,23 @@ function learnView(known: ClusterKnown, at: MonoMs, view: View): ClusterKnown {
       next = { ...next, claimed, claimReason };
     }
   }
+  if (view.node === known.self) next = { ...next, removed: view.membership?.kind === 'removed' };
+  next = learnMembers(next, view);
   next = replaceNode(next, view.node, (node) => ({ ...node, view, viewAt: at, lostAt: null }));
   return { ...next, nodes: measureBehind(next.nodes, at) };
+}
+
+/** The members of the log replace the configured nodes, a newer configuration an older one; this node itself always stays. */
+function learnMembers(known: ClusterKnown, { members, configVersion = 0 }: View): ClusterKnown {
+  if (members === undefined || members.length === 0 || configVersion <= known.configVersion) return known;
+  const addresses = nodesOf(members, known.configured);
+  const self = known.nodes.find(({ address }) => address.id === known.self);
+  const stays = self === undefined || addresses.some(({ id }) => id === known.self) ? [] : [self];
+  const nodes = addresses.map((address) => {
+    const before = known.nodes.find((node) => node.address.id === address.id);
+    return before !== undefined && sameAddress(before.address, address) ? before : unheard(address);
+  });
+  return { ...known, configVersion, nodes: [...nodes, ...stays] };
 }
 
 /** A node cut off from its peers sees no lag of its own: compare what each node has applied with the furthest one. */
@@ -152,6 +181,17 @@ export function leaseHolderOf(known: ClusterKnown): number | null {
 /** What workers are to know at `now`. `seq` is the caller's. */
 export function proxyViewOf(known: ClusterKnown, now: MonoMs, wall: number): Omit<ProxyView, 'seq'> {
   const { epoch, closed, lease } = known;
+  if (known.removed) {
+    const nobody = {
+      elected: 0,
+      closedEpoch: epoch,
+      master: null,
+      readUntil: 0 as MonoMs,
+      readUntilWall: 0,
+      slaves: [],
+    };
+    return { epoch, ...nobody, reason: 'this node was removed from the cluster' };
+  }
   const runs = lease !== null && now <= lease.until && wall <= lease.untilWall;
   const holder = known.claimed && runs ? known.nodes.find((node) => node.address.id === known.elected) : undefined;
   return {
@@ -171,7 +211,7 @@ function slavesOf(known: ClusterKnown, now: MonoMs): readonly SlaveBackend[] {
   const slaves: SlaveBackend[] = [];
   for (const node of known.nodes) {
     const { address, view } = node;
-    if (view === null || !isFresh(known, node, now)) continue;
+    if (view === null || address.mysql === 0 || !isFresh(known, node, now)) continue;
     if (view.agent === null || !view.agentAlive || !view.agent.servingReads) continue;
     if (!known.closed && address.id === known.elected) continue;
     const behindMs = node.behind === null ? 0 : now - node.behind.since;

@@ -30,13 +30,14 @@ export async function runNode(file: string): Promise<void> {
   await using lock = await DirLock.take(config.dataDir, () => readLivePids(config.dataDir).supervisor);
   // We hold the lock, so whatever still runs here lost its supervisor: no second mysqld beside it.
   await endAllOf(config.dataDir, systemClock);
-  await provideMysql(config, log);
-  provideRootPassword(config);
+  const witness = config.join?.kind === 'witness';
+  if (!witness) await provideMysql(config, log);
+  if (config.join === null) provideRootPassword(config);
 
   const supervisor = new Supervisor({
     nodeDir: config.dataDir,
     binlogsvr: componentOf('binlogsvr', config, { UV_THREADPOOL_SIZE: '16' }),
-    agent: componentOf('agent', config),
+    agent: witness ? null : componentOf('agent', config),
     proxies: Array.from({ length: config.proxy.workers }, () => componentOf('proxy', config)),
     startFeed: (deliver) => startFeed(config, log, deliver),
     clock: systemClock,

@@ -29,5 +29,5 @@ function sourceOf(flags: StatusOptions): StatusSource {
   }
   const config = readNodeConfig(flags.config);
   const nodeDirs = new Map<NodeId, string>([[config.node, config.dataDir]]);
-  return { cluster: config.cluster, nodes: config.nodes, security: config.security, nodeDirs };
+  return { cluster: config.cluster, nodes: config.nodes, security: config.security, nodeDirs, self: config.node };
 }

@@ -41,6 +41,8 @@ export async function runBinlogsvr(file: string): Promise<void> {
     dataDir,
     security,
     lease,
+    purge: config.log,
+    join: config.join !== null,
     clock,
     random: systemRandom,
     log,
@@ -74,20 +76,23 @@ export async function runBinlogsvr(file: string): Promise<void> {
   binlogsvr.setSyncStatus(sync.status);
   binlogsvr.onReport(({ attachEpoch, mysqlSocket }) => sync.aim({ epoch: attachEpoch, socketPath: mysqlSocket }));
 
-  const dump = await startDumpServer({
-    host: self.host,
-    port: self.dump,
-    serverId: dumpServerId(node),
-    serverUuid: uuidOf(`${cluster} dump ${node}`),
-    serverVersion: readMysqlInstall(config).version,
-    account: account('replica'),
-    source: binlogsvr.replica,
-    clock,
-    log,
-  });
+  const witness = config.join?.kind === 'witness';
+  const dump = witness
+    ? null
+    : await startDumpServer({
+        host: self.host,
+        port: self.dump,
+        serverId: dumpServerId(node),
+        serverUuid: uuidOf(`${cluster} dump ${node}`),
+        serverVersion: readMysqlInstall(config).version,
+        account: account('replica'),
+        source: binlogsvr.replica,
+        clock,
+        log,
+      });
   onStop(async () => {
     await sync.close();
-    await dump.close();
+    await dump?.close();
     await binlogsvr.close();
   });
 }

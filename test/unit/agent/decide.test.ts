@@ -128,6 +128,24 @@ const table = (name: string, rows: readonly Row[]): void => {
   });
 };
 
+table('removed from the cluster', [
+  ['replica', observe({ view: view(seat({ kind: 'removed' })) }), 'retire', /removed from the cluster/],
+  ['failed', observe({ role: 'failed', failure: 'x', view: view(seat({ kind: 'removed' })) }), 'retire', null],
+  [
+    'an adopted mysqld',
+    observe({ role: 'stopped', view: view(seat({ kind: 'removed' })) }),
+    'retire',
+    /removed from the cluster/,
+  ],
+  [
+    'mysqld ended',
+    observe({ role: 'stopped', mysqld: none, view: view(seat({ kind: 'removed' })) }),
+    'wait',
+    /^removed from the cluster$/,
+  ],
+  ['a master leaves its role first', asMaster({ view: closed(seat({ kind: 'removed' })) }), 'demote', null],
+]);
+
 table('replica', [
   ['mysqld ended', observe({ mysqld: none }), 'recover', /ended/],
   ['mysqld is being killed', observe({ mysqld: running({ condemned: true }) }), 'recover', null],

@@ -229,6 +229,8 @@ describe('changes under load', () => {
     await world.boot(3);
     await world.run(500);
     expect(world.network.refused.join()).toContain('node 3 was removed from the cluster');
+    // Its own log does not say so: it was away.
+    expect(world.at(3)).toMatchObject({ removal: { self: true }, state: { removed: [] } });
     await world.boot(2);
     await load.stop();
     stop();

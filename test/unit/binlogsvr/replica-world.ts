@@ -110,7 +110,6 @@ class Network {
   #late: Packet[] = [];
   #queue: Packet[] = [];
   readonly refused: string[] = [];
-
   readonly #tamper: World['tamper'];
 
   constructor(nodes: readonly NodeId[], tamper: World['tamper']) {
@@ -217,6 +216,7 @@ class Network {
     for (const [host, guest, hello] of greetings) {
       const reason = host.admit(hello);
       if (reason !== null) {
+        if (host.removal.of(hello)) guest.removal.told();
         guest.floors.refused(host.hello().node, host.floors.wentBack(hello));
         this.refused.push(reason);
         this.#cut.add(`${a}-${b}`);

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { nodeId } from '../../../base/brands.ts';
+import { DEFAULT_PURGE } from '../../../binlogsvr/purge-policy.ts';
 import { configChecksum, defaultWorkers, isLoopback, parseNodeConfig, readNodeConfig } from '../../../cli/config.ts';
 import { renderNodeConfig } from '../../../cli/config-render.ts';
 import { editDistance, nearest } from '../../../cli/nearest.ts';
@@ -66,6 +67,23 @@ gtid_mode = "OFF"
     );
   });
 
+  it('joins by [join] and the members it lists', () => {
+    expect(parse(GOOD).join).toBeNull();
+    expect(parse(`${GOOD}[join]\n`).join).toEqual({ kind: 'voter', election: 'neutral' });
+    const as = (text: string) => parse(`${GOOD}[join]\n${text}`).join;
+    expect(as('kind = "witness"')).toEqual({ kind: 'witness', election: 'neutral' });
+    expect(as('election = "never"')).toEqual({ kind: 'voter', election: 'never' });
+  });
+
+  it('keeps 72 hours, 4 GiB and at most 16 GiB of the log, or what [log] says', () => {
+    expect(parse(GOOD).log).toEqual(DEFAULT_PURGE);
+    expect(parse(`${GOOD}[log]\nkeep_hours = 0.5\nkeep_gib = 0.25\ncap_gib = 1\n`).log).toEqual({
+      keepMs: 1_800_000,
+      keepBytes: 2 ** 28,
+      capBytes: 2 ** 30,
+    });
+  });
+
   const bad: readonly (readonly [string, string, RegExp])[] = [
     ['an unknown name', `datadir = "x"\n${GOOD}`, /datadir: no such setting \(did you mean data_dir\?\)/],
     [
@@ -97,6 +115,17 @@ gtid_mode = "OFF"
       `${GOOD}[lease]\nrenew_ms = 1500\n`,
       /renew_ms: 1500 must be less than half of lease_ms = 3000/,
     ],
+    ['an unknown name in [join]', `${GOOD}[join]\nknid = "voter"\n`, /join\.knid: .*did you mean kind\?/],
+    ['an unknown kind', `${GOOD}[join]\nkind = "observer"\n`, /join\.kind: .*voter.*learner.*witness/],
+    ['an elected witness', `${GOOD}[join]\nkind = "witness"\nelection = "prefer"\n`, /join\.election: only a voter/],
+    [
+      'nobody to ask',
+      `${HEAD}[[nodes]]\nid = 1\nhost = "::1"\n[join]\n`,
+      /join: \[\[nodes\]\] must list at least one member/,
+    ],
+    ['an unknown name in [log]', `${GOOD}[log]\nkeep_hour = 1\n`, /log\.keep_hour: .*did you mean keep_hours\?/],
+    ['a log without room', `${GOOD}[log]\ncap_gib = 4\n`, /log\.cap_gib: 4 must be more than keep_gib = 4/],
+    ['no log at all', `${GOOD}[log]\nkeep_hours = 0\n`, /log\.keep_hours: /],
     ['a fraction', `${GOOD}[lease]\nlease_ms = 3000.5\n`, /lease\.lease_ms: /],
   ];
   it.each(bad)('refuses %s', (_, text, message) => {

@@ -5,7 +5,8 @@ import { planCluster } from '../../../cli/cluster-dir.ts';
 import { NO_PIDS } from '../../../cli/pids-file.ts';
 import { mergeStatus, type Reply } from '../../../cli/status.ts';
 import { isReady, statusLine, statusText } from '../../../cli/status-text.ts';
-import type { AgentReport, NodeStatus, View } from '../../../proto/binlogsvr-types.ts';
+import type { AgentReport, MemberKind, MemberStatus, NodeStatus, View } from '../../../proto/binlogsvr-types.ts';
+import { nodesOf } from '../../../proto/member-nodes.ts';
 
 const nodes: readonly NodeAddress[] = planCluster(3, 0).nodes;
 const DOWN: Reply = { error: 'no answer' };
@@ -185,6 +186,44 @@ describe('status', () => {
   ];
   it.each(table)('%s', (_, replies, expectedMaster, holder, states) => {
     expect(summary(...replies)).toEqual({ master: expectedMaster, holder, states });
+  });
+
+  const seat = (kind: 'voter' | 'learner' | 'witness' | 'none' | 'removed'): Partial<View> => ({
+    membership: { kind, election: 'neutral', standRefusal: '', standInMs: 0, handOverTo: 0 },
+  });
+  const member = (node: number, kind: MemberKind = 'voter', port = 0): MemberStatus => ({
+    ...{ node, storeId: `s${node}`, kind, election: 'neutral', host: '127.0.0.1', rpc: 17000 + 10 * (node - 1) },
+    ...{ rw: port, ro: port, dump: port, mysql: port, http: port },
+  });
+
+  it('counts the voters of the newest configuration, not learners', () => {
+    const members = [member(1), member(2), member(3, 'learner')];
+    const last = master({}, {});
+    const withMembers = (reply: Reply, configVersion: number, list: readonly MemberStatus[]): Reply =>
+      'status' in reply ? { status: { ...reply.status, configVersion, members: list } } : reply;
+    // Two of three answer, but two voters are needed and the learner is none.
+    expect(merge(withMembers(last, 4, members), DOWN, withMembers(up(3), 3, [member(1), member(3)])).master).toBeNull();
+    expect(merge(withMembers(last, 4, members), up(2), DOWN).master).toBe(1);
+  });
+
+  it('a witness and a removed node have states of their own', () => {
+    const status = merge(master(), up(2, seat('witness'), null), up(3, seat('removed'), { role: 'stopped' }));
+    expect(status.nodes.map(({ state, reason }) => [state, reason])).toEqual([
+      ['master', ''],
+      ['witness', ''],
+      ['removed', 'removed from the cluster'],
+    ]);
+    expect(isReady(merge(master(), up(2, seat('witness'), null), up(3)))).toBe(true);
+  });
+
+  it('takes the addresses of members from the log, and what that lacks from the configuration', () => {
+    const [one] = nodes;
+    const moved = { ...member(2, 'voter', 5), host: '127.0.0.9' };
+    expect(nodesOf([member(1), moved, { ...member(9), host: '' }], nodes)).toEqual([
+      one,
+      { id: 2, host: '127.0.0.9', rpc: 17010, rw: 5, ro: 5, dump: 5, mysql: 5, http: 5 },
+      { id: 9, host: '', rpc: 0, rw: 0, ro: 0, dump: 0, mysql: 0, http: 0 },
+    ]);
   });
 
   it('says why', () => {

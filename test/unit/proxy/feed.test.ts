@@ -3,7 +3,7 @@ import { PhxError } from '../../../base/errors.ts';
 import { silentLogger } from '../../../base/ports.ts';
 import { systemClock } from '../../../base/system-clock.ts';
 import { DEFAULT_LEASE, type NodeAddress } from '../../../base/topology.ts';
-import type { BinlogsvrClient, LeaseReply, View } from '../../../proto/binlogsvr-types.ts';
+import type { BinlogsvrClient, LeaseReply, MemberStatus, View } from '../../../proto/binlogsvr-types.ts';
 import { ViewFeed } from '../../../proxy/feed.ts';
 import type { ProxyView } from '../../../proxy/view.ts';
 import { nodes, until, view } from './fakes.ts';
@@ -12,6 +12,7 @@ import { nodes, until, view } from './fakes.ts';
 class FakeBinlogsvr {
   subscriptions = 0;
   asks = 0;
+  ended = 0;
   lease: () => LeaseReply | Promise<LeaseReply> = () => {
     throw new PhxError('UNAVAILABLE', 'no lease here');
   };
@@ -52,7 +53,10 @@ class FakeBinlogsvr {
         if (!self.up) throw new PhxError('UNAVAILABLE', 'connection refused');
         for (;;) {
           while (self.#queue.length > 0) yield self.#queue.shift() as View;
-          if (signal.aborted) return;
+          if (signal.aborted) {
+            self.ended += 1;
+            return;
+          }
           if (self.#broken) throw new PhxError('UNAVAILABLE', 'stream broke');
           await new Promise<void>((resolve) => {
             self.#wake = resolve;
@@ -69,8 +73,8 @@ class FakeBinlogsvr {
   }
 }
 
-function start(count = 3) {
-  const servers = new Map(nodes(count).map((node) => [node.id as number, new FakeBinlogsvr()]));
+function start(count = 3, there = count) {
+  const servers = new Map(nodes(there).map((node) => [node.id as number, new FakeBinlogsvr()]));
   const seen: ProxyView[] = [];
   const feed = new ViewFeed({
     nodes: nodes(count),
@@ -177,6 +181,50 @@ describe('ViewFeed', () => {
     server(3).push(replica(1, 8, 2));
     await until(() => server(3).subscriptions > 1, 'the stream to be dropped');
     expect(last().epoch).toBe(0);
+  });
+
+  const seats = (...ids: readonly number[]): readonly MemberStatus[] =>
+    nodes(5)
+      .filter(({ id }) => ids.includes(id))
+      .map(({ id, ...where }) => ({ node: id, storeId: `s${id}`, kind: 'voter', election: 'neutral', ...where }));
+
+  it('watches the members of the log: one that is added serves, one that is removed is let go', async () => {
+    const { feed, server, last } = start(3, 5);
+    await using _feed = feed;
+    server(1).push({ ...replica(1, 3, 2), configVersion: 2, members: seats(1, 2, 3, 4) });
+    await until(() => server(4).subscriptions === 1, 'the new node to be watched');
+    server(4).push(replica(4, 3, 2));
+    await until(
+      () => last().slaves.some(({ node, port }) => node === 4 && port === 11141),
+      'its MySQL in the rotation',
+    );
+    server(3).push(replica(3, 3, 2));
+    await until(() => last().slaves.some(({ node }) => node === 3), 'node 3 in the rotation');
+    server(4).push({ ...replica(4, 3, 2), configVersion: 3, members: seats(1, 2, 4) });
+    await until(() => server(3).ended === 1, 'node 3 to be let go');
+    expect(last().slaves.map(({ node }) => node)).toEqual([1, 4]);
+    // Whoever is behind does not bring it back.
+    server(1).push({ ...replica(1, 3, 2), configVersion: 2, members: seats(1, 2, 3, 4), appliedIndex: 1 });
+    await until(() => last().slaves.some(({ lagMs }) => lagMs === 0), 'that view');
+    expect(server(3).subscriptions).toBe(1);
+  });
+
+  it('a node that was removed sends nobody anywhere', async () => {
+    const { feed, server, last } = start();
+    await using _feed = feed;
+    server(2).lease = () => ({ node: 2, epoch: 3, remainingMs: 2500 });
+    server(2).push(master(2, 3));
+    server(3).push(replica(3, 3, 2));
+    await until(() => last().master !== null && last().slaves.length === 1, 'the view');
+    const membership = { kind: 'removed', election: 'neutral', standRefusal: '', standInMs: 0, handOverTo: 0 } as const;
+    server(1).push({ ...replica(1, 3, 2), membership, configVersion: 2, members: seats(2, 3) });
+    await until(() => last().master === null, 'the ports to be closed');
+    expect(last()).toMatchObject({
+      elected: 0,
+      closedEpoch: 3,
+      slaves: [],
+      reason: 'this node was removed from the cluster',
+    });
   });
 
   it('close() ends every stream and says nothing more', async () => {
