@@ -7,15 +7,18 @@ import { type AgentContext, type AgentOptions, Doubt, type Exposure, NotYet, Unf
 import { type Action, decide, type Observation, syncAttached } from './decide.ts';
 import { demote } from './demotion.ts';
 import { DiskProbe } from './disk-probe.ts';
+import { handOver } from './hand-over.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { describeExit, type MysqldExit } from './mysqld-host.ts';
 import { MysqldWatch } from './mysqld-watch.ts';
+import { heed } from './outcome.ts';
 import { GivenUp, openForWrites, promote } from './promotion.ts';
 import { openForReads, recover, settle } from './recovery.ts';
 import { Rest } from './rest.ts';
 import { move } from './roles.ts';
 import { stopMysqld } from './shutdown.ts';
 import { SuspendDetector } from './suspend-detector.ts';
+import { TakeOver } from './take-over.ts';
 import { Timeline } from './timeline.ts';
 import { ViewKeeper } from './view-keeper.ts';
 
@@ -28,7 +31,6 @@ const RETRY_MS_MAX = 5_000;
 /** Candidates wait a random part of this, so that they rarely collide. */
 const STAND_JITTER_MS = 100;
 const RPC_MS_MAX = 5_000;
-const DISK_PROBE_MS = 250;
 const STOP_ACTION_MS_MAX = 15_000;
 
 export type Agent = Readonly<{
@@ -63,6 +65,7 @@ class AgentRunner implements Agent {
   readonly #disk: DiskProbe;
   readonly #suspend: SuspendDetector;
   readonly #rest: Rest;
+  readonly #takeOver = new TakeOver();
   readonly #incarnation: number;
   readonly #index: number;
   #role: AgentRole = 'stopped';
@@ -73,6 +76,8 @@ class AgentRunner implements Agent {
   /** Until then a proxy may take this node for the master. */
   #trustedUntil: number;
   #stoodUpon = -1;
+  /** The last order to hand over: carried out, or why it was undone. */
+  #handedOver = { id: 0, undone: '' };
   #attachedAt: MonoMs;
   #emptyLogSince: MonoMs | null = null;
   #gtidExecuted = '';
@@ -84,7 +89,6 @@ class AgentRunner implements Agent {
   #running: Promise<void> = Promise.resolve();
   #action = new AbortController();
   #failures = 0;
-  #cancelDisk: () => void = () => {};
   #stopExits: () => void = () => {};
 
   constructor(options: AgentOptions) {
@@ -92,7 +96,7 @@ class AgentRunner implements Agent {
     const { admin } = server;
     this.#options = options;
     this.#rest = new Rest(clock);
-    const watch = new MysqldWatch({ admin, clock, log, changed: () => this.#rest.rouse() });
+    const watch = new MysqldWatch({ admin, clock, log, changed: () => this.#onProbe() });
     const views = new ViewKeeper({
       client,
       clock,
@@ -183,6 +187,10 @@ class AgentRunner implements Agent {
       sqlRunning: applying,
       pinned: [probe?.pinned ?? '', this.#ignored].filter((each) => each !== '').join('; '),
       incarnation: this.#incarnation,
+      takesOver: this.#takeOver.epoch,
+      takeOverObjection: this.#takeOver.objection,
+      undoneId: this.#handedOver.undone === '' ? 0 : this.#handedOver.id,
+      undoneReason: this.#handedOver.undone,
     };
   }
 
@@ -221,7 +229,7 @@ class AgentRunner implements Agent {
 
   #close(): void {
     this.#keeper.drop();
-    this.#cancelDisk();
+    this.#disk.stop();
     this.#stopExits();
     this.#context.watch.close();
     this.#context.views.close();
@@ -229,7 +237,9 @@ class AgentRunner implements Agent {
 
   async #run(): Promise<void> {
     while (!this.#stopping) {
-      const action = decide(this.#observe());
+      const observation = this.#observe();
+      this.#lookAtTakeOver(observation);
+      const action = decide(observation);
       if (action.do === 'wait') {
         this.#say(action.reason);
         await this.#rest.sleep(TICK_MS);
@@ -256,7 +266,10 @@ class AgentRunner implements Agent {
     watch.tune({
       channel: this.#role === 'replica' || this.#role === 'recovering',
       logins: this.#role === 'master' && !syncAttached(view, this.#masterEpoch),
-      hurried: this.#role === 'promoting' || (this.#role === 'replica' && view !== null && view.baseline && !view.open),
+      hurried:
+        this.#role === 'promoting' ||
+        (this.#role === 'replica' && view !== null && view.baseline && !view.open) ||
+        (view?.membership?.takesOver ?? 0) !== 0,
     });
     if (view !== null && !view.baseline && this.#role === 'replica') this.#emptyLogSince ??= now;
     else this.#emptyLogSince = null;
@@ -267,6 +280,7 @@ class AgentRunner implements Agent {
       mysqld,
       stoodUpon: this.#stoodUpon,
       masterEpoch: this.#masterEpoch,
+      handOverDone: this.#handedOver.id,
       unhealthy: this.#keeper.unhealthy,
       suspended: this.#suspend.look(),
       failure: this.#failure,
@@ -301,14 +315,14 @@ class AgentRunner implements Agent {
         this.#leave();
         return this.#become('stopped', action.reason);
       case 'baseline':
-        return this.#check('found the cluster', await client.baseline('', RPC_MS_MAX));
+        return heed(log, 'found the cluster', await client.baseline('', RPC_MS_MAX));
       case 'fence':
         context.timeline.mark('lease over');
         log.info('fencing', { epoch: action.epoch, reason: action.reason });
-        return this.#check('fence', await client.fence(action.epoch, false, RPC_MS_MAX));
+        return heed(log, 'fence', await client.fence(action.epoch, false, RPC_MS_MAX));
       case 'release':
         log.info('releasing', { epoch: action.epoch, reason: action.reason });
-        return this.#check('release', await client.fence(action.epoch, true, RPC_MS_MAX));
+        return heed(log, 'release', await client.fence(action.epoch, true, RPC_MS_MAX));
       case 'stand':
         return await this.#stand(action.epoch);
       case 'promote':
@@ -328,11 +342,30 @@ class AgentRunner implements Agent {
         await demote(context, action.epoch, action.release, action.reason);
         this.#leave();
         return;
+      case 'handOver': {
+        this.#handedOver = { id: action.id, undone: '' };
+        const undone = await handOver(context, action);
+        this.#handedOver = { id: action.id, undone };
+        if (undone === '') this.#leave();
+        return await context.views.push();
+      }
       case 'fail':
         throw new Unfit(action.reason);
       default:
         return unreachable(action);
     }
+  }
+
+  /** A master wants to hand over to this node: like standing for election, for the mysqld that runs now. */
+  #lookAtTakeOver(observation: Observation): void {
+    if (!this.#takeOver.look(observation)) return;
+    if (this.#takeOver.epoch !== 0) this.#stoodUpon = this.#takeOver.epoch;
+    void this.#context.views.push();
+  }
+
+  #onProbe(): void {
+    this.#rest.rouse();
+    if (this.#takeOver.epoch !== 0) void this.#context.views.push(); // the master waits for how far mysqld is
   }
 
   async #stand(epoch: number): Promise<void> {
@@ -346,23 +379,14 @@ class AgentRunner implements Agent {
     log.info('stands for election', { basedOnEpoch: epoch, mysqld: watch.pid });
     const outcome = await this.#options.client.stand(now.gtidExecuted, epoch, RPC_MS_MAX);
     if (!outcome.accepted) this.#stoodUpon = -1;
-    this.#check('stand', outcome);
+    heed(log, 'stand', outcome);
     await this.#context.views.push();
-  }
-
-  /** A refusal is an answer of the log, not a failure: the view will show why. */
-  #check(what: string, outcome: Readonly<{ accepted: boolean; code: string; reason: string }>): void {
-    if (outcome.accepted) return;
-    this.#context.log.info(`${what} refused`, { code: outcome.code, reason: outcome.reason });
-    if (outcome.code !== 'WRONG_EPOCH' && outcome.code !== 'NOT_EXECUTED')
-      throw new NotYet(`${what}: ${outcome.reason}`);
   }
 
   /** The lease is this node's from now on. */
   #enter(epoch: number): void {
     this.#masterEpoch = epoch;
     this.#disk.restart();
-    this.#probeDisk();
     this.#keeper.hold(epoch);
   }
 
@@ -370,15 +394,9 @@ class AgentRunner implements Agent {
   #leave(): void {
     if (this.#masterEpoch > 0) this.#trustedUntil = this.#options.clock.now() + this.#options.lease.takeoverMs;
     this.#keeper.drop();
-    this.#cancelDisk();
+    this.#disk.stop();
     this.#masterEpoch = 0;
     this.#stoodUpon = -1;
-  }
-
-  #probeDisk(): void {
-    this.#cancelDisk();
-    this.#disk.begin();
-    this.#cancelDisk = this.#options.clock.after(DISK_PROBE_MS, () => this.#probeDisk());
   }
 
   async #onFailure(action: Action, error: unknown): Promise<void> {

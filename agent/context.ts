@@ -10,7 +10,7 @@ import type { ViewKeeper } from './view-keeper.ts';
 /** What the agent asks of the local binlogsvr. */
 export type AgentStore = Pick<
   BinlogsvrClient,
-  'baseline' | 'stand' | 'renew' | 'fence' | 'barrier' | 'compareTail' | 'report' | 'subscribe'
+  'baseline' | 'stand' | 'renew' | 'fence' | 'transfer' | 'barrier' | 'compareTail' | 'report' | 'subscribe'
 >;
 
 export type AgentOptions = Readonly<{

@@ -55,10 +55,13 @@ export type Observation = Readonly<{
   /** What binlogsvr last said; null while it does not answer. */
   view: View | null;
   mysqld: MysqldFacts;
-  /** The epoch this incarnation last stood upon with the mysqld that runs now; a win is `stoodUpon + 1`. -1 = it did not. */
+  /** The epoch this incarnation last stood upon, or agreed to take over from, with the mysqld that runs now; what it wins is
+   * `stoodUpon + 1`. -1 = none. */
   stoodUpon: number;
   /** The epoch mysqld is open in (role master) or being opened for. */
   masterEpoch: number;
+  /** The last order to hand over that was carried out, or undone. */
+  handOverDone: number;
   /** Why the lease is not being renewed and since when, by the lease keeper; null while all is well. */
   unhealthy: Readonly<{ reason: string; sinceMs: number }> | null;
   /** The machine was suspended since the last look: a lease held before is over. */
@@ -99,6 +102,8 @@ export type Action =
   | Readonly<{ do: 'resume'; epoch: number }>
   /** Leave the master's role: soft if nothing waits, else by SIGKILL. `release` closes the epoch on the way. */
   | Readonly<{ do: 'demote'; epoch: number; release: boolean; reason: string }>
+  /** A planned switchover: mysqld is closed, `to` is made master. */
+  | Readonly<{ do: 'handOver'; id: number; epoch: number; to: number }>
   | Readonly<{ do: 'fail'; reason: string }>;
 
 const wait = (reason: string): Action => ({ do: 'wait', reason });
@@ -217,7 +222,7 @@ function decideReplica(o: Observation): Action {
 }
 
 /** What makes a replica's mysqld unfit to go on as it is. */
-function troubleOfReplica(o: Observation): Action | null {
+export function troubleOfReplica(o: Observation): Action | null {
   const { mysqld } = o;
   if (mysqld.state === 'none' || mysqld.condemned) return kill('mysqld ended');
   if (mysqld.silentMs > SILENT_MS_MAX) return kill(`mysqld has not answered for ${seconds(mysqld.silentMs)}`);
@@ -260,7 +265,7 @@ function decideBaseline(o: Observation, probe: Probe, view: View): Action {
 }
 
 /** Why this node may not stand now, or null. */
-function electable(o: Observation, mysqld: Running, view: View): string | null {
+export function electable(o: Observation, mysqld: Running, view: View): string | null {
   if (!view.voting) return view.votingReason === '' ? 'this store does not vote' : view.votingReason;
   if (!view.quorum) return 'waits for a majority of nodes';
   if (mysqld.silentMs > PROBE_AGE_MS_MAX) return `mysqld has not answered for ${seconds(mysqld.silentMs)}`;
@@ -293,9 +298,9 @@ function decideMaster(o: Observation): Action {
     return kill('nobody can log in while commits wait and sync is away', true);
   }
   if (o.suspended) return { do: 'demote', epoch, release: true, reason: 'the machine was suspended' };
-  const handOverTo = view?.membership?.handOverTo ?? 0;
-  if (handOverTo !== 0) return { do: 'demote', epoch, release: true, reason: `hands over to node ${handOverTo}` };
+  const { handOverTo: to = 0, handOverId: id = 0 } = view?.membership ?? {};
   if (probe?.superReadOnly) return { do: 'demote', epoch, release: true, reason: 'super_read_only was switched on' };
+  if (to !== 0 && id !== o.handOverDone && o.unhealthy === null) return { do: 'handOver', id, epoch, to };
   if (o.unhealthy !== null) return wait(`master of epoch ${epoch}; does not renew: ${o.unhealthy.reason}`);
   if (view === null) return wait(`master of epoch ${epoch}; binlogsvr does not answer`);
   return wait(`master of epoch ${epoch}`);

@@ -22,14 +22,21 @@ const RELEASE_MS_MAX = 3_000;
  *     ─► executed set within the log's ─► replica again, read once every bound of its lease has run out
  */
 export async function demote(context: AgentContext, epoch: number, release: boolean, reason: string): Promise<void> {
-  const { server, views, log } = context;
+  const { log } = context;
   context.become('demoting', reason);
   log.warn('demoting', { epoch, release, reason });
   // An epoch that is over takes no appends any more; one that is being released still has to take what waits.
   await within(context, SESSIONS_MS_MAX, context.expose({ servingWrites: false, attachEpoch: release ? epoch : 0 }));
   if (ruleHolds('release-after-closing')) await quiesce(context, release ? DRAIN_MS_MAX : 0);
   if (release) await releaseEpoch(context, epoch);
-  void context.expose({ attachEpoch: 0 });
+  await follow(context);
+  log.info('demoted without a restart', { epoch });
+}
+
+/** The epoch is over and its mysqld closed: a replica from here on, if it holds nothing the log does not. */
+export async function follow(context: AgentContext): Promise<void> {
+  const { server, views } = context;
+  void context.expose({ servingWrites: false, attachEpoch: 0 });
   await server.forgetOpened();
   const probe = await probeOf(context);
   const view = await views.refresh().catch(asDoubt('compare mysqld with the store'));
@@ -37,14 +44,17 @@ export async function demote(context: AgentContext, epoch: number, release: bool
   if (relation === 'extra') throw new Doubt(`mysqld has executed transactions the store does not know: ${extra}`);
   await attach(context);
   context.become('replica', 'replicates from the local store');
-  log.info('demoted without a restart', { epoch });
 }
 
 /**
  * Nobody can write or read any more and no commit waits; throws Doubt if that cannot be had within the bounds.
  * `drainMs` 0: what waits now waits for ever, because the epoch takes no more appends.
  */
-export async function quiesce(context: AgentContext, drainMs: number): Promise<void> {
+export async function quiesce(
+  context: AgentContext,
+  drainMs: number,
+  readOnlyMs = READ_ONLY_MS_MAX + drainMs,
+): Promise<void> {
   const { admin, clock } = context;
   if (drainMs === 0 && (await probeOf(context)).semiSync.waiting > 0)
     throw new Doubt('commits wait that no log will take');
@@ -61,7 +71,7 @@ export async function quiesce(context: AgentContext, drainMs: number): Promise<v
         'SET GLOBAL super_read_only = ON',
         'SET SESSION lock_wait_timeout = DEFAULT',
       ],
-      READ_ONLY_MS_MAX + drainMs,
+      readOnlyMs,
     )
     .catch(asDoubt('make mysqld read-only'));
   const end = clock.now() + drainMs;
@@ -105,14 +115,14 @@ export async function releaseEpoch({ options, log }: AgentContext, epoch: number
   }
 }
 
-async function probeOf({ watch }: AgentContext): Promise<Probe> {
+export async function probeOf({ watch }: AgentContext): Promise<Probe> {
   const probe = await watch.probeNow();
   if (probe === null) throw new Doubt('mysqld does not answer');
   return probe;
 }
 
 /** Waits for `work`, but not longer: it goes on by itself. */
-function within({ clock }: AgentContext, ms: number, work: Promise<void>): Promise<void> {
+export function within({ clock }: AgentContext, ms: number, work: Promise<void>): Promise<void> {
   return new Promise((resolve) => {
     const cancel = clock.after(ms, resolve);
     work.finally(() => {

@@ -19,6 +19,13 @@ const FRESH_FILE = 'FLUSH LOCAL BINARY LOGS';
 const ATTACH_MS_MAX = 10_000;
 const ATTACH_POLL_MS = 20;
 const RELEASE_MS_MAX = 3_000;
+/** Writes first, clients last. */
+export const OPEN_STATEMENTS: readonly string[] = [
+  'SET GLOBAL super_read_only = OFF',
+  'SET GLOBAL read_only = OFF',
+  'SET GLOBAL event_scheduler = ON',
+  'SET GLOBAL offline_mode = OFF',
+];
 
 /** The epoch is given back and mysqld stays as read-only as it was. */
 export class GivenUp extends Error {

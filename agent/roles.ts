@@ -12,8 +12,8 @@ import type { AgentRole } from '../proto/binlogsvr-types.ts';
  *       │  │          │  │ │ kill, cut │ │               │ │ lost, or not equal │ │ mysqld gone
  *       │  │          │  └─┼───────────┼─┴───────────────┴─┼────────────────────┼─┘ or doubtful
  *       │  │          │    │           │                   │                    ▼
- *       │  │          │    │           └───────────────────┼──────────────── demoting
- *       │  │          │    │                 soft: nothing │ was waiting        │
+ *       │  │          │    │           └───────────────────┼──────────────── demoting ──► master
+ *       │  │          │    │                 soft: nothing │ was waiting        │    a hand-over undone
  *       │  │          └────┼───────────────────────────────┼────────────────────┘ killed
  *       │  │               ▼                               ▼
  *       │  └──────────── failed ◄──────────────────── (any role)        diverged, encrypted binlog
@@ -25,7 +25,7 @@ const NEXT = {
   replica: ['promoting', 'recovering', 'stopped', 'failed'],
   promoting: ['master', 'recovering', 'stopped', 'failed'],
   master: ['demoting', 'recovering', 'stopped', 'failed'],
-  demoting: ['replica', 'recovering', 'stopped', 'failed'],
+  demoting: ['replica', 'master', 'recovering', 'stopped', 'failed'],
   failed: ['recovering', 'stopped'],
 } as const satisfies Record<AgentRole, readonly AgentRole[]>;
 

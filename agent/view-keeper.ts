@@ -95,6 +95,8 @@ export class ViewKeeper {
       before.open !== view.open ||
       before.takeoverDue !== view.takeoverDue ||
       before.baseline !== view.baseline ||
+      before.membership?.takesOver !== view.membership?.takesOver ||
+      before.membership?.handOverId !== view.membership?.handOverId ||
       before.sync?.state !== view.sync?.state;
     this.#options.changed(turn);
   }

@@ -48,6 +48,10 @@ export const RULES = {
   'former-master-stays-offline':
     'a former master takes readers only once every bound of its lease has run out, at every proxy',
   'release-after-closing': 'the epoch of a live mysqld is given back only with every session on it closed',
+  'transfer-after-closing':
+    'an epoch is handed over only with every session on its mysqld closed, none to be opened, and nothing under way',
+  'no-way-back-from-a-transfer':
+    'a master that may have handed over, whatever it heard of that, does not open its mysqld again',
   'release-after-reap': 'a lease is given back only once mysqld is dead and reaped',
   'cut-waits-for-the-lock': 'nothing is cut while any process holds the lock of the data directory',
   'cut-behind-fence': 'a tail is cut only behind a barrier, with every epoch of its own closed',

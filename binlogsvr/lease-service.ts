@@ -68,11 +68,15 @@ export class LeaseService {
   /** Renewals asked for while one is under way share its outcome. */
   renew(epoch: number, timeoutMs: number): Promise<Outcome> {
     if (this.#renewing?.epoch === epoch) return this.#renewing.outcome;
-    const outcome = this.#decide(timeoutMs, async () => {
+    const outcome = this.#decide(timeoutMs, async (left) => {
       const { state, leading, incarnation } = this.#replica;
       this.#assertMaster(epoch);
-      if (!leading) throw new PhxError('NOT_LEADER', 'this node is not the proposer at the moment');
-      return { kind: 'renew', epoch: state.epoch, renewal: state.renewal + 1, incarnation };
+      // Who was made master by a transfer has not led yet, and holds no lease before this.
+      if (!leading && state.renewal === 0) {
+        await this.#replica.lead(left());
+        this.#assertMaster(epoch);
+      } else if (!leading) throw new PhxError('NOT_LEADER', 'this node is not the proposer at the moment');
+      return { kind: 'renew', epoch: state.epoch, renewal: this.#replica.state.renewal + 1, incarnation };
     }).finally(() => {
       this.#renewing = null;
     });
@@ -107,12 +111,14 @@ export class LeaseService {
 
   /**
    * The holder makes `to` master, which is known to have executed everything up to `executedUpTo` (an applied index). Only
-   * after every session on the local mysqld is closed and none can be opened: from here on this node states no lease,
-   * whatever becomes of the transfer (protocol-findings 7). Refused, it can only be released.
+   * after every session on the local mysqld is closed and none can be opened: once it is proposed this node states no lease,
+   * whatever becomes of it (protocol-findings 7). A refusal comes before that, and nothing was done; from then on all that is
+   * not accepted is thrown, and the epoch can only be released.
    */
-  transfer(epoch: number, to: number, executedUpTo: number, timeoutMs: number): Promise<Outcome> {
-    return this.#decide(timeoutMs, async (left) => {
-      const replica = this.#replica;
+  async transfer(epoch: number, to: number, executedUpTo: number, timeoutMs: number): Promise<Outcome> {
+    const replica = this.#replica;
+    let proposed = false;
+    const outcome = await this.#decide(timeoutMs, async (left) => {
       const check = (): void => {
         this.#assertMaster(epoch);
         const seat = memberAt(replica.state, to);
@@ -128,11 +134,14 @@ export class LeaseService {
         }
       };
       check();
-      replica.releaseLease(epoch);
       await replica.lead(left());
       check();
+      proposed = true;
+      replica.releaseLease(epoch);
       return { kind: 'transfer', epoch: epochOf(epoch), to: nodeId(to), executedUpTo: instanceId(executedUpTo) };
     });
+    if (outcome.accepted || !proposed) return outcome;
+    throw new PhxError('UNAVAILABLE', `transfer: the lease is given up, and the log refused it: ${outcome.reason}`);
   }
 
   #assertMaster(epoch: number): void {

@@ -18,6 +18,8 @@ export type StandingFacts = Readonly<{
   removed: boolean;
   /** The store the log names for that node is connected. */
   isUp: (node: NodeId, storeId: string) => boolean;
+  /** Of succession.ts. */
+  takesOver?: number;
 }>;
 
 /** What this node may do in an election, for its agent: whether it may stand, and how long it leaves that to others. */
@@ -25,7 +27,7 @@ export class Standing {
   readonly #clock: Clock;
   /** Since when a new master is wanted, by this node's clock. */
   #wantedSince: number | null = null;
-  #handOver: Readonly<{ to: NodeId; epoch: number; until: number }> | null = null;
+  #handOver: Readonly<{ to: NodeId; epoch: number; id: number; until: number }> | null = null;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -37,19 +39,27 @@ export class Standing {
     const wanted = !state.open || facts.takeoverInMs <= 0;
     this.#wantedSince = wanted ? (this.#wantedSince ?? now) : null;
     const seat = memberAt(state, self);
-    const mine = this.#handOver !== null && state.open && state.master === self && state.epoch === this.#handOver.epoch;
+    const order = this.#handOver;
+    const mine = order !== null && order.id !== 0 && state.open && state.master === self && state.epoch === order.epoch;
     return {
       kind: facts.removed ? 'removed' : seat === undefined ? 'none' : kindOf(seat),
       election: seat === undefined ? 'neutral' : electionOf(seat),
       standRefusal: this.#refusal(facts, now),
       standInMs: this.#othersPreferred(facts) ? PREFER_MS - (now - (this.#wantedSince ?? now)) : 0,
-      handOverTo: mine ? (this.#handOver?.to ?? 0) : 0,
+      handOverTo: mine ? order.to : 0,
+      handOverId: mine ? order.id : 0,
+      takesOver: facts.takesOver ?? 0,
     };
   }
 
-  /** From now on the agent of this node is told to leave the master's role, and this node does not stand for a while. */
-  handOver(to: NodeId, epoch: number): void {
-    this.#handOver = { to, epoch, until: this.#clock.now() + LEAVE_MS };
+  /** From now on the agent of this node is told to hand over, and this node does not stand in that epoch's place for a while. */
+  handOver(to: NodeId, epoch: number, id: number): void {
+    this.#handOver = { to, epoch, id, until: this.#clock.now() + LEAVE_MS };
+  }
+
+  /** The order is not to be begun any more; one that ended the epoch still keeps this node from standing at once. */
+  withdraw(id: number): void {
+    if (this.#handOver?.id === id) this.#handOver = { ...this.#handOver, id: 0 };
   }
 
   #refusal({ self, state }: StandingFacts, now: number): string {
@@ -61,7 +71,8 @@ export class Standing {
         : `this node is a ${kindOf(seat)}`;
     }
     const leaving = this.#handOver;
-    return leaving !== null && now < leaving.until ? `it hands over to node ${leaving.to}` : '';
+    const lately = leaving !== null && now < leaving.until && state.epoch === leaving.epoch;
+    return lately ? `it hands over to node ${leaving.to}` : '';
   }
 
   #othersPreferred({ self, state, isUp }: StandingFacts): boolean {

@@ -1,4 +1,4 @@
-import { type NodeId, nodeId } from '../base/brands.ts';
+import { nodeId } from '../base/brands.ts';
 import { PhxError } from '../base/errors.ts';
 import type { Clock } from '../base/ports.ts';
 import { GtidSet } from '../mysql/gtid-set.ts';
@@ -9,16 +9,20 @@ import type {
   MemberOutcome,
   NodeStatus,
   Outcome,
+  SwitchoverOutcome,
   SyncStatus,
   View,
 } from '../proto/binlogsvr-types.ts';
 import { ExecutedTracker } from './executed-tracker.ts';
+import { HandOver } from './hand-over.ts';
 import { LeaseService } from './lease-service.ts';
 import { memberStatus } from './membership.ts';
 import { Standing } from './membership-view.ts';
 import { needsClone } from './needs-clone.ts';
 import { Replica } from './replica.ts';
 import type { ReplicaOptions } from './replica-options.ts';
+import type { ReplicatedState } from './state-types.ts';
+import { Succession } from './succession.ts';
 import { decodeValue } from './value-codec.ts';
 import { wrapAppend } from './value-peek.ts';
 import { buildView } from './view.ts';
@@ -44,6 +48,8 @@ export class NodeServices {
   readonly #startedAt: number;
   readonly #tracker: ExecutedTracker;
   readonly #standing: Standing;
+  readonly #succession: Succession;
+  readonly #handOver: HandOver;
   readonly #reportListeners = new Set<(report: AgentReport) => void>();
   #report: Readonly<{ report: AgentReport; atMs: number }> | null = null;
   #executed = GtidSet.EMPTY;
@@ -51,7 +57,7 @@ export class NodeServices {
   #pidsJson = '';
 
   private constructor(replica: Replica, options: ReplicaOptions, process: ProcessFacts, startedAt: number) {
-    const { clock, self } = options;
+    const { clock, self, transport, log } = options;
     this.replica = replica;
     this.#node = self;
     this.#clock = clock;
@@ -60,11 +66,50 @@ export class NodeServices {
     this.lease = new LeaseService(replica, self, clock);
     this.#tracker = new ExecutedTracker(replica.state, clock.now());
     this.#standing = new Standing(clock);
-    replica.membership.handOver = async (to) => this.#handOver(to);
+    const state = (): ReplicatedState => replica.state;
+    const agent = (): AgentReport | null => (this.view().agentAlive ? this.agentReport : null);
+    this.#succession = new Succession({
+      self,
+      clock,
+      state,
+      send: (to, message) => transport.send(to, message),
+      agent,
+      executed: () => this.#tracker.executedIndex,
+      lagMs: () => this.#lagMs(),
+      changed: () => this.feed.touch(),
+    });
+    this.#handOver = new HandOver({
+      self,
+      clock,
+      log,
+      state,
+      agent,
+      chosenUpTo: () => replica.chosenIndex,
+      peer: (node, storeId) => {
+        const peer = replica.peers().find((each) => each.node === node && each.storeId === storeId);
+        return { connected: peer?.connected ?? false, chosenUpTo: peer?.chosenIndex ?? 0 };
+      },
+      succession: this.#succession,
+      orders: {
+        handOver: (to, epoch, id) => {
+          this.#standing.handOver(to, epoch, id);
+          this.feed.touch();
+        },
+        withdraw: (id) => {
+          this.#standing.withdraw(id);
+          this.feed.touch();
+        },
+      },
+    });
+    replica.membership.handOver = (to, timeoutMs) => this.#handOver.leave(to, timeoutMs);
+    replica.events.onSuccession((from, message) => this.#succession.heard(from, message));
     this.feed = new ViewFeed(clock, () => this.view());
     replica.onApplied((applied, state) => this.#tracker.applied(applied, state, clock.now()));
     replica.events.onInstalled((state) => this.#tracker.installed(state, clock.now()));
-    replica.onChange(() => this.feed.touch());
+    replica.events.onChange(() => {
+      this.feed.touch();
+      this.#succession.poke();
+    });
   }
 
   static async open(options: ReplicaOptions, process: ProcessFacts): Promise<NodeServices> {
@@ -93,11 +138,29 @@ export class NodeServices {
         state: replica.state,
         takeoverInMs: replica.takeoverInMs,
         removed: replica.removal.self,
+        takesOver: this.#succession.takesOver,
         isUp: (node, storeId) =>
           replica.peers().some((peer) => peer.node === node && peer.connected && peer.storeId === storeId),
       }),
       nowMs: this.#clock.now(),
     });
+  }
+
+  /** @throws PhxError TIMEOUT: unknown what became of it, the status tells */
+  switchover(to: number, timeoutMs: number): Promise<SwitchoverOutcome> {
+    return this.#handOver.switchover(to, timeoutMs);
+  }
+
+  /** As LeaseService.transfer, once `to` has executed all there is. */
+  async transfer(epoch: number, to: number, timeoutMs: number): Promise<Outcome> {
+    const until = this.#clock.now() + timeoutMs;
+    let executedUpTo: number;
+    try {
+      executedUpTo = await this.#succession.executedAll(nodeId(to), epoch, timeoutMs / 2);
+    } catch (error) {
+      return this.lease.refusal(error);
+    }
+    return this.lease.transfer(epoch, to, executedUpTo, until - this.#clock.now());
   }
 
   /** @throws PhxError MEMBER_REFUSED on a change there is none of; TIMEOUT, UNAVAILABLE: unknown what became of it */
@@ -120,16 +183,6 @@ export class NodeServices {
           'change members: unknown change, ask for add, remove, replace or setElection',
         );
     }
-  }
-
-  /** The agent closes the mysqld of a master and releases its lease; nothing else may say that nobody writes any more. */
-  #handOver(to: NodeId): void {
-    const { epoch } = this.replica.state;
-    if (!this.view().agentAlive) {
-      throw new PhxError('MEMBER_REFUSED', 'the agent of this master does not answer, so nobody can close its mysqld');
-    }
-    this.#standing.handOver(to, epoch);
-    this.feed.touch();
   }
 
   status(): NodeStatus {
@@ -180,6 +233,7 @@ export class NodeServices {
     this.#executed = executed;
     this.replica.keeping.purger.executed(this.#tracker.executedIndex);
     for (const listener of this.#reportListeners) listener(report);
+    this.#succession.reported();
     this.feed.touch();
     return this.view();
   }
@@ -206,6 +260,7 @@ export class NodeServices {
   /** Stops and saves the applied state. Transport and store remain the caller's to close. */
   async close(): Promise<void> {
     this.feed.close();
+    this.#succession.close();
     await this.replica.close();
   }
 

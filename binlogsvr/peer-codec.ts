@@ -92,6 +92,12 @@ export function toWire(message: PeerMessage): WireMessage {
       return { snapshotAsk: { index: message.index, crc: message.crc, offset: message.offset } };
     case 'needs':
       return { needs: { executed: message.executed ?? 0, none: message.executed === null } };
+    case 'successorAsk':
+      return { successorAsk: { epoch: message.epoch } };
+    case 'successorSays': {
+      const { epoch, executed, lagMs, refusal } = message;
+      return { successorSays: { epoch, executed, lagMs, refusal } };
+    }
     case 'query':
       return { query: { id: message.id } };
     case 'answer':
@@ -123,6 +129,9 @@ type WireBody = {
   data: Uint8Array;
   executed: number;
   none: boolean;
+  epoch: number;
+  lagMs: number;
+  refusal: string;
   id: number;
   highestAccepted: number;
 };
@@ -190,6 +199,12 @@ export function fromWire(wire: WireMessage): PeerMessage | null {
       };
     case 'needs':
       return { kind, executed: body.none ? null : instanceIn(body.executed) };
+    case 'successorAsk':
+      return { kind, epoch: body.epoch };
+    case 'successorSays': {
+      const { epoch, lagMs, refusal } = body;
+      return { kind, epoch, executed: instanceIn(body.executed), lagMs, refusal };
+    }
     case 'query':
       return { kind, id: body.id };
     case 'answer':

@@ -24,6 +24,17 @@ export type SnapshotAsk = Readonly<{ kind: 'snapshotAsk'; index: InstanceId; crc
 /** About once a second. `executed`: the sender's MySQL has so much of the log durably; null: it needs none of it. */
 export type Needs = Readonly<{ kind: 'needs'; executed: InstanceId | null }>;
 
+/** The master of `epoch` asks whether the receiver can take over from it (succession.ts). */
+export type SuccessorAsk = Readonly<{ kind: 'successorAsk'; epoch: number }>;
+/** `refusal`: why it cannot, '' if it can. `executed`: by its MySQL, of the log; `lagMs`: age of the oldest append that is not. */
+export type SuccessorSays = Readonly<{
+  kind: 'successorSays';
+  epoch: number;
+  executed: InstanceId;
+  lagMs: number;
+  refusal: string;
+}>;
+
 /** What travels between peers: the messages of the core, some with a word of the replica's, and the barrier's question. */
 export type PeerMessage =
   | Plain
@@ -33,6 +44,8 @@ export type PeerMessage =
   | SnapshotPiece
   | SnapshotAsk
   | Needs
+  | SuccessorAsk
+  | SuccessorSays
   | Readonly<{ kind: 'query'; id: number }>
   | Readonly<{ kind: 'answer'; id: number; highestAccepted: number; chosenUpTo: number }>;
 

@@ -1,3 +1,5 @@
+import type { NodeId } from '../base/brands.ts';
+import type { SuccessorAsk, SuccessorSays } from './peer-transport.ts';
 import type { Applied, ReplicatedState } from './state-types.ts';
 
 /** Who wants to hear of a replica: each on*() returns the way to hear no more. */
@@ -5,6 +7,8 @@ export class ReplicaEvents {
   readonly #applied = new Set<(applied: Applied, state: ReplicatedState) => void>();
   readonly #installed = new Set<(state: ReplicatedState) => void>();
   readonly #change = new Set<() => void>();
+
+  readonly #succession = new Set<(from: NodeId, message: SuccessorAsk | SuccessorSays) => void>();
 
   /** Called for each applied value, in order, before its proposal resolves. */
   onApplied(listener: (applied: Applied, state: ReplicatedState) => void): () => void {
@@ -19,6 +23,15 @@ export class ReplicaEvents {
   /** Something a view shows may have changed. Called often: coalesce. */
   onChange(listener: () => void): () => void {
     return added(this.#change, listener);
+  }
+
+  /** What peers say of a planned hand-over. */
+  onSuccession(listener: (from: NodeId, message: SuccessorAsk | SuccessorSays) => void): () => void {
+    return added(this.#succession, listener);
+  }
+
+  succession(from: NodeId, message: SuccessorAsk | SuccessorSays): void {
+    for (const listener of this.#succession) listener(from, message);
   }
 
   applied(applied: Applied, state: ReplicatedState): void {

@@ -64,7 +64,6 @@ export class Replica implements LogSource, PeerHandler {
   readonly #outbox: Outbox;
   readonly events = new ReplicaEvents();
   readonly onApplied: ReplicaEvents['onApplied'] = (listener) => this.events.onApplied(listener);
-  readonly onChange: ReplicaEvents['onChange'] = (listener) => this.events.onChange(listener);
   /** A listener may make the core step again: applying stays in order. */
   readonly #applying = new InOrder<Chosen>((chosen) => this.#apply(chosen));
   #state: ReplicatedState;
@@ -227,10 +226,7 @@ export class Replica implements LogSource, PeerHandler {
   }
 
   peers(): readonly PeerStatus[] {
-    return this.#o.transport.peers().map((link) => ({
-      ...link,
-      chosenIndex: this.#peers.chosenUpTo(link.node),
-    }));
+    return this.#o.transport.peers().map((link) => ({ ...link, chosenIndex: this.#peers.chosenUpTo(link.node) }));
   }
 
   /**
@@ -354,6 +350,10 @@ export class Replica implements LogSource, PeerHandler {
       case 'snapshot':
       case 'snapshotAsk':
         this.keeping.message(from, message);
+        return;
+      case 'successorAsk':
+      case 'successorSays':
+        this.events.succession(from, message);
         return;
       case 'promise':
         this.#peers.heard(from, storeId, message.chosenUpTo);

@@ -64,6 +64,7 @@ export function registerRpc(server: Server, services: NodeServices, security: Se
     ),
     renew: unary(({ epoch }: { epoch: number }, ms) => lease.renew(epoch, ms)),
     fence: unary(({ epoch, release }: { epoch: number; release: boolean }, ms) => lease.fence(epoch, release, ms)),
+    transfer: unary(({ epoch, to }: { epoch: number; to: number }, ms) => services.transfer(epoch, to, ms)),
     barrier: unary(({ timeoutMs }: { timeoutMs: number }, ms) =>
       services.barrier(timeoutMs > 0 ? Math.min(timeoutMs, ms) : ms),
     ),
@@ -81,6 +82,9 @@ export function registerRpc(server: Server, services: NodeServices, security: Se
   });
   server.addService(serviceClass('binlogsvr.proto', 'Admin').service, {
     status: unary(() => services.status()),
+    switchover: unary(({ to, timeoutMs }: { to: number; timeoutMs: number }, ms) =>
+      services.switchover(to, Math.min(timeoutMs, ms)),
+    ),
     changeMember: unary((change: MemberChange, ms) => services.changeMember(change, ms)),
   });
 }

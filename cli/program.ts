@@ -1,5 +1,7 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { version } from './entry.ts';
+import { DEFAULT_DIR, integer } from './program-flags.ts';
+import { addSwitchoverCommand } from './program-switchover.ts';
 
 /**
  * The commands and their flags. Each action loads its code when it is called, so that `status` does not wait for what only
@@ -8,8 +10,6 @@ import { version } from './entry.ts';
 export async function run(argv: readonly string[]): Promise<void> {
   await buildProgram().parseAsync([...argv]);
 }
-
-const DEFAULT_DIR = './.phxsql';
 
 export function buildProgram(): Command {
   const program = new Command('phxsql');
@@ -25,12 +25,14 @@ Examples:
   phxsql cluster start               three nodes on this machine, in ./.phxsql, until Ctrl-C
   phxsql cluster start --detach      the same in the background
   phxsql status                      who is master, and how every node is
+  phxsql switchover                  another node becomes master
   phxsql node --config node.toml     one node of a cluster of several machines
 `,
     );
   addClusterCommands(program);
   addNodeCommand(program);
   addStatusCommand(program);
+  addSwitchoverCommand(program);
   addInternalCommands(program);
   return program;
 }
@@ -137,8 +139,3 @@ export type StartOptions = Readonly<{
 }>;
 
 export type StatusOptions = Readonly<{ json?: true; dir: string; config?: string }>;
-
-function integer(text: string): number {
-  if (!/^-?\d{1,6}$/.test(text)) throw new InvalidArgumentError('a whole number is wanted');
-  return Number(text);
-}

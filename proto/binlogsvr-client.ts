@@ -10,6 +10,7 @@ import type {
   MembershipClient,
   NodeStatus,
   Outcome,
+  SwitchoverOutcome,
   TailTransaction,
   View,
 } from './binlogsvr-types.ts';
@@ -19,6 +20,8 @@ import { fromServiceError } from './rpc-errors.ts';
 /** Appends sent and not answered on one stream; beyond it append() is refused. */
 export const APPENDS_WAITING_MAX = 1024;
 const COMPARE_BATCH = 1000;
+/** A switchover that has begun comes to its end, good or not, within this. */
+const SWITCHOVER_END_MS = 15_000;
 
 type Reply<T> = (error: ServiceError | null, reply?: T) => void;
 type Unary = (request: object, metadata: Metadata, options: CallOptions, reply: Reply<unknown>) => ClientUnaryCall;
@@ -79,6 +82,10 @@ class GrpcBinlogsvrClient implements BinlogsvrClient, MembershipClient {
     return this.#call(this.#binlogsvr, 'fence', { epoch, release }, timeoutMs);
   }
 
+  transfer(epoch: number, to: number, timeoutMs: number): Promise<Outcome> {
+    return this.#call(this.#binlogsvr, 'transfer', { epoch, to }, timeoutMs);
+  }
+
   barrier(timeoutMs: number): Promise<View> {
     return this.#call(this.#binlogsvr, 'barrier', { timeoutMs }, timeoutMs);
   }
@@ -97,6 +104,10 @@ class GrpcBinlogsvrClient implements BinlogsvrClient, MembershipClient {
 
   changeMember(change: MemberChange, timeoutMs: number): Promise<MemberOutcome> {
     return this.#call(this.#admin, 'changeMember', change, timeoutMs);
+  }
+
+  switchover(to: number, timeoutMs: number): Promise<SwitchoverOutcome> {
+    return this.#call(this.#admin, 'switchover', { to, timeoutMs }, timeoutMs + SWITCHOVER_END_MS);
   }
 
   async compareTail(

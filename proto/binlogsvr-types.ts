@@ -22,6 +22,10 @@ export type MembershipView = Readonly<{
   standInMs: number;
   /** This node is master and has to hand over to that node; 0: no. */
   handOverTo: number;
+  /** Names that order, so that one which was undone is not carried out again. Absent: 0. */
+  handOverId?: number;
+  /** The master of this epoch asks whether this node can take over from it. Absent: 0, nobody asks. */
+  takesOver?: number;
 }>;
 
 /** 'prefer': the others leave it some time to stand first. 'never': it is not elected. */
@@ -59,6 +63,18 @@ export type MemberOutcome = Outcome &
     ask: number;
   }>;
 
+/** What became of a planned switchover. */
+export type SwitchoverOutcome = Readonly<{
+  accepted: boolean;
+  code: string;
+  reason: string;
+  /** The node to ask instead, if this one is not the master's; else 0. */
+  ask: number;
+  /** Who is master of `epoch`, as the answering node knows it. */
+  master: number;
+  epoch: number;
+}>;
+
 export type SyncStatus = Readonly<{
   state: 'detached' | 'connecting' | 'attached';
   epoch: number;
@@ -93,6 +109,13 @@ export type AgentReport = Readonly<{
   pinned: string;
   /** Wall ms of the agent's start. */
   incarnation: number;
+  /** The mysqld that runs can take over from the master of this epoch, who asks for it. Absent: 0, none. */
+  takesOver?: number;
+  /** Why not, although that is asked for; else ''. */
+  takeOverObjection?: string;
+  /** The hand-over (MembershipView.handOverId) that was undone last, and why. */
+  undoneId?: number;
+  undoneReason?: string;
 }>;
 
 export type View = Readonly<{
@@ -176,8 +199,10 @@ export type NodeStatus = Readonly<{
 
 export type TailTransaction = Readonly<{ gtid: string; crc: number }>;
 
-/** Administration of who belongs to the cluster. */
+/** Administration of who belongs to the cluster and who leads it. */
 export interface MembershipClient {
+  /** To node `to`, 0: whoever is freshest. Not accepted: the master goes on. @throws PhxError TIMEOUT, UNAVAILABLE: unknown */
+  switchover(to: number, timeoutMs: number): Promise<SwitchoverOutcome>;
   /** An answer that is not accepted changed nothing. @throws PhxError TIMEOUT, UNAVAILABLE: unknown, look at the status */
   changeMember(change: MemberChange, timeoutMs: number): Promise<MemberOutcome>;
 }
@@ -191,6 +216,11 @@ export interface BinlogsvrClient extends AsyncDisposable {
   renew(epoch: number, timeoutMs: number): Promise<Outcome>;
   /** `release`: said by the holder itself, lease over at once; else refused LEASE_RUNS before the takeover time. */
   fence(epoch: number, release: boolean, timeoutMs: number): Promise<Outcome>;
+  /**
+   * The holder, with its mysqld closed, makes `to` master once that has executed everything. A refusal left everything as it was;
+   * an error means that the lease is given up and the log decides.
+   */
+  transfer(epoch: number, to: number, timeoutMs: number): Promise<Outcome>;
   barrier(timeoutMs: number): Promise<View>;
   /** How many leading transactions the store holds with that checksum; the rest are not in it. */
   compareTail(

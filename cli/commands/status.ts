@@ -22,7 +22,8 @@ export async function showStatus(flags: StatusOptions): Promise<void> {
   process.exit(status.master === null ? 1 : 0);
 }
 
-function sourceOf(flags: StatusOptions): StatusSource {
+/** Whom to ask: a cluster on this machine, or the nodes a configuration names. */
+export function sourceOf(flags: Readonly<{ dir: string; config?: string }>): StatusSource {
   if (flags.config === undefined) {
     const dir = absoluteDir(flags.dir);
     return statusSourceOf(dir, existingCluster(dir));

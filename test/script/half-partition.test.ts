@@ -24,7 +24,7 @@ async function deafThird() {
     expect((await world.done(world.lease(1).renew(1, 1000))).accepted).toBe(true);
   }
   let deposed = false;
-  world.at(1).onChange(() => {
+  world.at(1).events.onChange(() => {
     deposed ||= !world.at(1).leading;
   });
   await world.until('3 believes it may', () => world.at(3).takeoverInMs === 0);

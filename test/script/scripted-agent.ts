@@ -58,6 +58,7 @@ export function agentOf(world: World, node: number): ScriptedAgent {
     stand: (executed, epoch, ms) => world.lease(node).stand(executed, epoch, ms),
     renew: (epoch, ms) => world.lease(node).renew(epoch, ms),
     fence: (epoch, release, ms) => world.lease(node).fence(epoch, release, ms),
+    transfer: (epoch, to, ms) => world.lease(node).transfer(epoch, to, world.at(node).state.lastTransactionIndex, ms),
     barrier: async (ms) => {
       await world.at(node).barrier(ms);
       return view();
@@ -126,6 +127,7 @@ export function agentOf(world: World, node: number): ScriptedAgent {
     mysqld: watch.facts(view().gtidSet, clock.now()),
     stoodUpon: -1,
     masterEpoch: 0,
+    handOverDone: 0,
     unhealthy: null,
     suspended: false,
     failure: '',

@@ -76,6 +76,10 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
     return this.#call(release ? 'release' : 'fence', timeoutMs, ({ lease }, ms) => lease.fence(epoch, release, ms));
   }
 
+  transfer(epoch: number, to: number, timeoutMs: number): Promise<Outcome> {
+    return this.#call('transfer', timeoutMs, (services, ms) => services.transfer(epoch, to, ms));
+  }
+
   barrier(timeoutMs: number): Promise<View> {
     return this.#call('barrier', timeoutMs, (services, ms) => services.barrier(ms));
   }

@@ -149,6 +149,11 @@ export class FakeBinlogsvr implements BinlogsvrClient {
     return this.#propose(what, { kind: 'fence', epoch: epochOf(epoch), basedOnRenewal: renewal, by, release });
   }
 
+  async transfer(epoch: number, to: number): Promise<Outcome> {
+    const executedUpTo = this.log.state.lastTransactionIndex;
+    return this.#propose('transfer', { kind: 'transfer', epoch: epochOf(epoch), to: nodeId(to), executedUpTo });
+  }
+
   async barrier(): Promise<View> {
     this.calls.push('barrier');
     this.#needQuorum();

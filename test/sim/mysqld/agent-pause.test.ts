@@ -24,6 +24,7 @@ const store: AgentStore = {
   stand: away,
   renew: away,
   fence: away,
+  transfer: away,
   barrier: away,
   compareTail: away,
 };

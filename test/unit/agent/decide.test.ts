@@ -86,6 +86,7 @@ const observe = (change: Partial<Observation> = {}): Observation => ({
   mysqld: running(),
   stoodUpon: -1,
   masterEpoch: 0,
+  handOverDone: 0,
   unhealthy: null,
   suspended: false,
   failure: '',
@@ -317,7 +318,13 @@ table('empty log', [
 
 table('master', [
   ['all well', asMaster(), 'wait', /master of epoch 5$/],
-  ['to hand over', asMaster({ view: mine(seat({ handOverTo: 3 })) }), 'demote', /hands over to node 3/],
+  ['to hand over', asMaster({ view: mine(seat({ handOverTo: 3, handOverId: 7 })) }), 'handOver', null],
+  [
+    'to hand over, which was undone',
+    asMaster({ view: mine(seat({ handOverTo: 3, handOverId: 7 })), handOverDone: 7 }),
+    'wait',
+    /master of epoch 5$/,
+  ],
   ['mysqld ended (17: released in recover)', asMaster({ mysqld: none }), 'recover', /ended/],
   ['fenced', asMaster({ view: closed({ master: ME }) }), 'demote', /closed/],
   ['another won', asMaster({ view: view({ epoch: 6 }) }), 'demote', /epoch 6 of node 2/],
@@ -456,9 +463,9 @@ table('recovering, broken off, failed', [
 describe('role table', () => {
   test('the legal moves, all of them', () => {
     const legal = ROLES.flatMap((from) => ROLES.filter((to) => mayMove(from, to)).map((to) => `${from}>${to}`));
-    expect(legal).toHaveLength(24);
+    expect(legal).toHaveLength(25);
     for (const to of ['replica', 'promoting', 'demoting'] as const) expect(mayMove('stopped', to)).toBe(false);
-    expect(ROLES.filter((from) => mayMove(from, 'master'))).toEqual(['stopped', 'promoting']);
+    expect(ROLES.filter((from) => mayMove(from, 'master'))).toEqual(['stopped', 'promoting', 'demoting']);
     expect(ROLES.filter((from) => from !== 'failed' && !mayMove(from, 'failed'))).toEqual([]);
   });
   test('any other is a bug', () => {

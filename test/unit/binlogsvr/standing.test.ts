@@ -3,7 +3,7 @@ import { epochOf, instanceId, monoMs, nodeId } from '../../../base/brands.ts';
 import { PREFER_MS, Standing, type StandingFacts } from '../../../binlogsvr/membership-view.ts';
 import { initialState } from '../../../binlogsvr/state-machine.ts';
 import type { ReplicatedState } from '../../../binlogsvr/state-types.ts';
-import { chooseSuccessor, SUCCESSOR_LAG_MAX } from '../../../binlogsvr/successor.ts';
+import { chooseSuccessor, SUCCESSOR_LAG_MAX, SUCCESSOR_LAG_MS_MAX } from '../../../binlogsvr/successor.ts';
 import type { Member } from '../../../binlogsvr/values.ts';
 
 const members: readonly Member[] = [
@@ -74,13 +74,16 @@ describe('standing for election', () => {
 
   test('a master that hands over is told so while it is master, and does not stand again at once', () => {
     const standing = new Standing(clock);
-    standing.handOver(nodeId(2), 3);
-    expect(standing.view(facts())).toMatchObject({ handOverTo: 2 });
+    standing.handOver(nodeId(2), 3, 7);
+    expect(standing.view(facts())).toMatchObject({ handOverTo: 2, handOverId: 7 });
     const after = standing.view(facts({ state: state({ open: false }) }));
     expect(after.handOverTo).toBe(0);
     expect(after.standRefusal).toContain('hands over to node 2');
-    // Not an epoch it wins later.
+    // Not an epoch it wins later, and not once another one has begun.
     expect(standing.view(facts({ state: state({ epoch: epochOf(5) }) })).handOverTo).toBe(0);
+    expect(standing.view(facts({ state: state({ open: false, epoch: epochOf(4) }) })).standRefusal).toBe('');
+    standing.withdraw(7);
+    expect(standing.view(facts())).toMatchObject({ handOverTo: 0, handOverId: 0 });
     now += 60_000;
     expect(standing.view(facts({ state: state({ open: false }) })).standRefusal).toBe('');
   });
@@ -97,6 +100,26 @@ describe('the successor', () => {
     expect(choose(all)).toEqual({ node: 2 });
     expect(choose(all, {}, 2)).toEqual({ node: 1 });
     expect(choose([3, 4, 5])).toMatchObject({ node: null, reason: expect.stringContaining('node 2 is not connected') });
+  });
+  test('agrees, and its MySQL is close behind; the freshest one', () => {
+    const three = state({
+      members: members.slice(0, 2).concat({ node: nodeId(6), storeId: 's6' }, { node: nodeId(7), storeId: 's7' }),
+    });
+    const says = (executed: number, lagMs = 0, refusal = '') =>
+      ({ kind: 'successorSays', epoch: 3, executed: instanceId(executed), lagMs, refusal }) as const;
+    const asked = (words: Readonly<Record<number, ReturnType<typeof says> | null>>) =>
+      chooseSuccessor(three, nodeId(1), 1000, ({ node }) => ({
+        connected: true,
+        chosenUpTo: 1000,
+        word: words[node] ?? null,
+      }));
+    expect(asked({ 6: says(900), 7: says(950) })).toEqual({ node: 7 });
+    expect(asked({ 2: says(900), 6: says(1000), 7: says(950) })).toEqual({ node: 2 });
+    const none = asked({ 2: says(1000, 0, 'replication stopped'), 6: says(990, SUCCESSOR_LAG_MS_MAX + 1) });
+    expect(none).toMatchObject({ node: null });
+    const reason = 'reason' in none ? none.reason : '';
+    for (const fault of ['node 2: replication stopped', 'node 6 is 251 ms behind', 'node 7 does not answer'])
+      expect(reason).toContain(fault);
   });
   test('has the log', () => {
     expect(choose(all, { 2: 1000 - SUCCESSOR_LAG_MAX })).toEqual({ node: 2 });

@@ -42,6 +42,7 @@ class FakeBinlogsvr {
       stand: unused,
       renew: unused,
       fence: unused,
+      transfer: unused,
       barrier: unused,
       compareTail: unused,
       report: unused,
