@@ -191,6 +191,7 @@ class AgentRunner implements Agent {
       takeOverObjection: this.#takeOver.objection,
       undoneId: this.#handedOver.undone === '' ? 0 : this.#handedOver.id,
       undoneReason: this.#handedOver.undone,
+      turns: this.#context.timeline.accounts,
     };
   }
 
@@ -317,7 +318,7 @@ class AgentRunner implements Agent {
       case 'baseline':
         return heed(log, 'found the cluster', await client.baseline('', RPC_MS_MAX));
       case 'fence':
-        context.timeline.mark('lease over');
+        context.timeline.next.mark('expired');
         log.info('fencing', { epoch: action.epoch, reason: action.reason });
         return heed(log, 'fence', await client.fence(action.epoch, false, RPC_MS_MAX));
       case 'release':
@@ -327,7 +328,7 @@ class AgentRunner implements Agent {
         return await this.#stand(action.epoch);
       case 'promote':
         this.#enter(action.epoch);
-        context.timeline.mark('elected');
+        context.timeline.next.mark('elected');
         this.#become('promoting', `elected for epoch ${action.epoch}`);
         return await promote(context, action.epoch, action.gtidSet, this.#action.signal);
       case 'resume':
@@ -343,10 +344,9 @@ class AgentRunner implements Agent {
         this.#leave();
         return;
       case 'handOver': {
-        this.#handedOver = { id: action.id, undone: '' };
-        const undone = await handOver(context, action);
-        this.#handedOver = { id: action.id, undone };
-        if (undone === '') this.#leave();
+        this.#handedOver = { id: action.id, undone: '' }; // whatever comes of it, it is not done twice
+        this.#handedOver = { id: action.id, undone: await handOver(context, action) };
+        if (this.#handedOver.undone === '') this.#leave();
         return await context.views.push();
       }
       case 'fail':
@@ -360,6 +360,7 @@ class AgentRunner implements Agent {
   #lookAtTakeOver(observation: Observation): void {
     if (!this.#takeOver.look(observation)) return;
     if (this.#takeOver.epoch !== 0) this.#stoodUpon = this.#takeOver.epoch;
+    this.#context.timeline.agreed(this.#takeOver.epoch !== 0, observation.view?.master === this.#options.self.id);
     void this.#context.views.push();
   }
 
@@ -370,12 +371,12 @@ class AgentRunner implements Agent {
 
   async #stand(epoch: number): Promise<void> {
     const { clock, log, timeline, watch } = this.#context;
-    timeline.mark('no master');
+    timeline.closed();
     await delay(clock, this.#options.random.below(STAND_JITTER_MS), this.#action.signal).catch(() => {});
     const now = decide(this.#observe());
     if (now.do !== 'stand' || now.epoch !== epoch || this.#stopping) return; // somebody was faster
     this.#stoodUpon = epoch;
-    timeline.mark('stands');
+    timeline.next.mark('caught up');
     log.info('stands for election', { basedOnEpoch: epoch, mysqld: watch.pid });
     const outcome = await this.#options.client.stand(now.gtidExecuted, epoch, RPC_MS_MAX);
     if (!outcome.accepted) this.#stoodUpon = -1;
@@ -467,10 +468,12 @@ class AgentRunner implements Agent {
     const { view } = this.#context.views;
     const held = this.#masterEpoch;
     const stillOurs = view === null || (view.open && view.epoch === held && view.master === this.#options.self.id);
+    if (view !== null) this.#context.timeline.appended(view.appendSeq);
     if (held > 0 && !stillOurs && view !== null && view.epoch >= held) this.#action.abort();
     if (!turn) return;
-    if (view?.baseline && !view.open && this.#role === 'replica') this.#context.timeline.mark('no master');
-    else if (view?.open && view.master !== this.#options.self.id) this.#context.timeline.reset();
+    if (view?.baseline && !view.open && this.#role === 'replica') this.#context.timeline.closed();
+    else if (view?.open && view.master !== this.#options.self.id && this.#takeOver.epoch === 0)
+      this.#context.timeline.next.reset();
     this.#rest.rouse(true);
   }
 
@@ -484,7 +487,7 @@ class AgentRunner implements Agent {
     const { watch, timeline, log } = this.#context;
     if (watch.pid !== exit.pid) return;
     log.warn('mysqld is gone', { mysqld: exit.pid, how: describeExit(exit), role: this.#role });
-    if (this.#role === 'master' || this.#role === 'promoting') timeline.mark('mysqld gone');
+    if (this.#role === 'master' || this.#role === 'promoting') timeline.former.mark('mysqld gone');
     watch.end();
     this.#keeper.drop();
     this.#stoodUpon = -1;

@@ -35,36 +35,38 @@ export type HandedOver = string;
 export async function handOver(context: AgentContext, order: HandOverOrder): Promise<HandedOver> {
   const { log, options, clock, timeline } = context;
   const { epoch, to } = order;
-  timeline.mark('asked');
+  timeline.former.mark('asked');
   context.become('demoting', `hands over to node ${to}`);
   log.info('hands over', order);
   await within(context, REPORT_MS_MAX, context.expose({ servingWrites: false }));
   await delay(clock, PROXIES_MS);
-  timeline.mark('closes');
+  timeline.former.mark('closing');
   try {
     if (ruleHolds('transfer-after-closing')) {
       await quiesce(context, DRAIN_MS_MAX, READ_ONLY_MS_MAX);
-      timeline.mark('closed');
+      timeline.former.mark('closed');
       await drained(context);
-      timeline.mark('drained');
+      timeline.former.mark('drained');
     }
   } catch (error) {
     return await undo(context, order, reasonOf(error));
   }
+  let end = `handed over to node ${to}`;
   try {
     const outcome = await options.client.transfer(epoch, to, TRANSFER_MS_MAX);
     if (!outcome.accepted) return await undo(context, order, outcome.reason);
-    timeline.mark('transferred');
+    timeline.former.mark('transferred');
     log.info('handed over', { ...order, instance: outcome.instance });
   } catch (error) {
     const reason = reasonOf(error);
     log.warn('cannot tell what became of the transfer: the log decides', { ...order, reason });
     if (!ruleHolds('no-way-back-from-a-transfer')) return await undo(context, order, reason);
     await releaseEpoch(context, epoch);
-    timeline.mark('released');
+    timeline.former.mark('released');
+    end = `gave the epoch back: ${reason}`;
   }
   await follow(context);
-  timeline.finish('handed over', { ...order });
+  timeline.former.finish(epoch + 1, end);
   return '';
 }
 
@@ -91,7 +93,7 @@ async function undo(context: AgentContext, { epoch, to, id }: HandOverOrder, rea
   if (watch.pid === null) throw new Doubt(`mysqld ended while it was being handed over: ${reason}`);
   if (view !== null && !(view.open && view.epoch === epoch && view.master === options.self.id)) {
     await follow(context); // lost meanwhile, in another way
-    timeline.reset();
+    timeline.former.reset();
     return '';
   }
   try {
@@ -102,7 +104,7 @@ async function undo(context: AgentContext, { epoch, to, id }: HandOverOrder, rea
   await watch.probeNow();
   context.become('master', `master of epoch ${epoch}`);
   await context.expose({ servingWrites: true });
-  timeline.mark('undone');
-  timeline.finish('hand-over undone', { epoch, to, id, reason });
+  timeline.former.mark('undone');
+  timeline.former.finish(epoch, `undone: ${reason}`);
   return reason === '' ? 'no reason was given' : reason;
 }

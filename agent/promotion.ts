@@ -56,7 +56,7 @@ export async function promote(
       .work(['SET GLOBAL offline_mode = ON', ...DETACH_STATEMENTS, FRESH_FILE], STATEMENT_MS_MAX)
       .catch(asDoubt('stop replication'));
     stopIf(signal);
-    timeline.mark('detached');
+    timeline.next.mark('detached');
     const probe = await probeOf(context);
     const { relation, extra } = relate(probe.gtidExecuted, gtidSet);
     if (relation !== 'equal' && ruleHolds('promote-needs-all-executed')) {
@@ -65,7 +65,7 @@ export async function promote(
     if (probe.semiSync.waiting > 0) throw new Doubt('commits wait on a mysqld that is not open yet');
     context.say(`elected for epoch ${epoch}; waits for sync to attach`);
     await waitForSync(context, epoch, signal);
-    timeline.mark('synced');
+    timeline.next.mark('synced');
   } catch (error) {
     if (error instanceof GivenUp) await giveUp(context, epoch, error.message);
     throw error;
@@ -97,8 +97,9 @@ export async function openForWrites(context: AgentContext, epoch: number, signal
   context.become('master', `master of epoch ${epoch}`);
   await watch.probeNow();
   await context.expose({ servingWrites: true, attachEpoch: epoch });
-  if (timeline.under) timeline.mark('open');
-  timeline.finish('failover timeline', { epoch });
+  if (timeline.next.has('elected')) timeline.next.mark('promoted');
+  timeline.next.finish(epoch, 'open for writes');
+  timeline.promoted(views.view?.appendSeq ?? view.appendSeq);
 }
 
 /** Attached in the view is sync's word, one client and status ON are mysqld's: both must hold. */

@@ -64,11 +64,11 @@ async function releaseOwnEpoch(context: AgentContext): Promise<void> {
   const { views, options, log, timeline } = context;
   const view = views.view;
   if (view === null || !view.open || view.master !== options.self.id) return;
-  timeline.mark('reaped');
+  timeline.former.mark('reaped');
   try {
     const outcome = await options.client.fence(view.epoch, true, FENCE_MS_MAX);
-    timeline.mark('released');
-    timeline.finish('former master', { epoch: view.epoch });
+    timeline.former.mark('released');
+    timeline.former.finish(view.epoch + 1, `released epoch ${view.epoch}`);
     log.info('released the epoch of a dead mysqld', {
       epoch: view.epoch,
       accepted: outcome.accepted,

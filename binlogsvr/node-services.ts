@@ -54,6 +54,7 @@ export class NodeServices {
   #report: Readonly<{ report: AgentReport; atMs: number }> | null = null;
   #executed = GtidSet.EMPTY;
   #sync: SyncStatus | null = null;
+  #turns: NonNullable<AgentReport['turns']> = [];
   #pidsJson = '';
 
   private constructor(replica: Replica, options: ReplicaOptions, process: ProcessFacts, startedAt: number) {
@@ -192,6 +193,7 @@ export class NodeServices {
       lagMs: this.#lagMs(),
       members: this.replica.state.members.map(memberStatus),
       configVersion: this.replica.state.configVersion,
+      turns: this.#turns,
       peers: this.replica.peers(),
       pid: this.#process.pid,
       pidsJson: this.#pidsJson,
@@ -224,11 +226,12 @@ export class NodeServices {
   }
 
   /** The agent says how its node is. @throws PhxError GTID_INVALID */
-  report(report: AgentReport): View {
+  report({ turns, ...report }: AgentReport): View {
     // A report that cannot be read must not look like an idle slave.
     const executed = GtidSet.parse(report.gtidExecuted);
     const now = this.#clock.now();
     this.#report = { report, atMs: now };
+    this.#turns = turns ?? [];
     this.#tracker.executed(executed, now);
     this.#executed = executed;
     this.replica.keeping.purger.executed(this.#tracker.executedIndex);

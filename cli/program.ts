@@ -102,11 +102,12 @@ function addStatusCommand(program: Command): void {
     .command('status')
     .description('show the state of the cluster; exit status 0 if it has a master')
     .option('--json', 'as JSON, for scripts')
+    .option('--last-failover', 'instead: where the time went in the last change of master')
     .option('--dir <dir>', 'a cluster on this machine', DEFAULT_DIR)
     .option('--config <file>', 'or the configuration of one of its nodes')
     .addHelpText(
       'after',
-      '\nAnswers within 2 s whatever is down.\n\nExamples:\n  phxsql status\n  phxsql status --json | jq .master\n',
+      '\nAnswers within 2 s whatever is down.\n\nExamples:\n  phxsql status\n  phxsql status --json | jq .master\n  phxsql status --last-failover\n',
     )
     .action(async (flags: StatusOptions) => (await import('./commands/status.ts')).showStatus(flags));
 }
@@ -138,4 +139,4 @@ export type StartOptions = Readonly<{
   json?: true;
 }>;
 
-export type StatusOptions = Readonly<{ json?: true; dir: string; config?: string }>;
+export type StatusOptions = Readonly<{ json?: true; lastFailover?: true; dir: string; config?: string }>;

@@ -89,6 +89,21 @@ export type SyncStatus = Readonly<{
 
 export type AgentRole = 'stopped' | 'recovering' | 'replica' | 'promoting' | 'master' | 'demoting' | 'failed';
 
+/** One node's account of a change of master. */
+export type TurnAccount = Readonly<{
+  kind: 'failover' | 'switchover';
+  /** The node as the master that was, or as the one that comes. */
+  side: 'former' | 'next';
+  /** The epoch that begins with it; of a switchover that was undone the one that goes on. */
+  epoch: number;
+  /** Wall ms of that node at its first mark. */
+  atWall: number;
+  /** Milliseconds since the first mark, in order. */
+  marks: readonly Readonly<{ name: string; ms: number }>[];
+  /** What came of it, in words. */
+  end: string;
+}>;
+
 export type AgentReport = Readonly<{
   role: AgentRole;
   /** What the node is doing or waiting for, in words. */
@@ -116,6 +131,8 @@ export type AgentReport = Readonly<{
   /** The hand-over (MembershipView.handOverId) that was undone last, and why. */
   undoneId?: number;
   undoneReason?: string;
+  /** The last changes of master, oldest first. Not in views, but in status. */
+  turns?: readonly TurnAccount[];
 }>;
 
 export type View = Readonly<{
@@ -188,6 +205,8 @@ export type NodeStatus = Readonly<{
   /** By the log; absent before there were changes of members. */
   members?: readonly MemberStatus[];
   configVersion?: number;
+  /** Of its agent. */
+  turns?: readonly TurnAccount[];
   peers: readonly PeerStatus[];
   pid: number;
   /** A NodePids (base/ipc.ts) as JSON, or ''. */

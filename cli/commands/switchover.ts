@@ -3,6 +3,7 @@ import { PhxError, reasonOf } from '../../base/errors.ts';
 import { systemClock } from '../../base/system-clock.ts';
 import { createBinlogsvrClient } from '../../proto/binlogsvr-client.ts';
 import type { SwitchoverOutcome } from '../../proto/binlogsvr-types.ts';
+import { type LastFailover, lastFailover, lastFailoverText } from '../last-failover.ts';
 import type { SwitchoverOptions } from '../program-switchover.ts';
 import type { ClusterStatus } from '../status.ts';
 import { rpcAddress, StatusCollector, type StatusSource } from '../status-collector.ts';
@@ -11,6 +12,8 @@ import { sourceOf } from './status.ts';
 const POLL_MS = 100;
 /** Nodes that may say "ask another one" in turn. */
 const ASKED_MAX = 3;
+/** Nobody may be writing. */
+const TOLD_MS_MAX = 1500;
 const EXIT_UNKNOWN = 3;
 
 export type SwitchoverResult = Readonly<{
@@ -22,6 +25,8 @@ export type SwitchoverResult = Readonly<{
   epoch: number;
   /** From asking until the new master served writes. */
   tookMs: number;
+  /** Where the time went, as both nodes tell it; null while nobody does. */
+  timeline: LastFailover | null;
 }>;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -54,27 +59,29 @@ export async function handOver(
   progress(
     `node ${before.master} is master of epoch ${before.epoch}; asks it to hand over${to === 0 ? '' : ` to node ${to}`}`,
   );
-  const end = (result: SwitchoverResult['result'], reason: string, now: Readonly<{ to: number; epoch: number }>) => ({
-    result,
-    reason,
-    from: before.master ?? 0,
-    ...now,
-    tookMs: Math.round(systemClock.now() - began),
-  });
+  const end = async (
+    result: SwitchoverResult['result'],
+    reason: string,
+    now: Readonly<{ to: number; epoch: number }>,
+  ): Promise<SwitchoverResult> => {
+    const tookMs = Math.round(systemClock.now() - began);
+    const timeline = result === 'done' ? await told(collector, now.epoch) : null;
+    return { result, reason, from: before.master ?? 0, ...now, tookMs, timeline };
+  };
   let outcome: SwitchoverOutcome;
   try {
     outcome = await ask(source, before, to, timeoutMs, before.master);
   } catch (error) {
     const now = await collector.collect();
-    return end('unknown', reasonOf(error), { to: now.master ?? 0, epoch: now.epoch });
+    return await end('unknown', reasonOf(error), { to: now.master ?? 0, epoch: now.epoch });
   }
   const now = { to: outcome.master, epoch: outcome.epoch };
-  if (!outcome.accepted) return end('refused', outcome.reason, now);
+  if (!outcome.accepted) return await end('refused', outcome.reason, now);
   progress(`node ${outcome.master} has epoch ${outcome.epoch}; opens its mysqld`);
   const status = await serving(collector, outcome.epoch, began + timeoutMs);
-  if (status.master === outcome.master) return end('done', '', now);
+  if (status.master === outcome.master) return await end('done', '', now);
   const reason = status.nodes.find(({ id }) => id === outcome.master)?.reason ?? '';
-  return end('unknown', `node ${outcome.master} was made master and does not serve writes yet: ${reason}`, now);
+  return await end('unknown', `node ${outcome.master} was made master and does not serve writes yet: ${reason}`, now);
 }
 
 async function ask(
@@ -103,8 +110,22 @@ async function serving(collector: StatusCollector, epoch: number, deadline: numb
   }
 }
 
-function describe({ result, reason, from, to, epoch, tookMs }: SwitchoverResult): string {
-  if (result === 'done') return `node ${to} is master of epoch ${epoch}, after node ${from} (${tookMs} ms in all)`;
+/** The nodes' accounts come with their agents' next reports; the first write, if there is one, somewhat later. */
+async function told(collector: StatusCollector, epoch: number): Promise<LastFailover | null> {
+  const deadline = systemClock.now() + TOLD_MS_MAX;
+  for (;;) {
+    const last = lastFailover((await collector.ask()).replies);
+    const whole = last?.epoch === epoch && last.from !== 0 && last.toFirstWriteMs !== null;
+    if (whole || systemClock.now() >= deadline) return last?.epoch === epoch ? last : null;
+    await delay(systemClock, POLL_MS);
+  }
+}
+
+function describe({ result, reason, from, to, epoch, tookMs, timeline }: SwitchoverResult): string {
+  if (result === 'done') {
+    const done = `node ${to} is master of epoch ${epoch}, after node ${from} (${tookMs} ms in all)`;
+    return timeline === null ? done : `${done}\n\n${lastFailoverText(timeline)}`;
+  }
   if (result === 'refused') return `not done: ${reason}`;
   return `cannot tell what came of it: ${reason}\nhint: phxsql status`;
 }
