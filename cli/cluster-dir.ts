@@ -2,11 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { type NodeId, nodeId } from '../base/brands.ts';
+import { NODE_ID_MAX, type NodeId, nodeId } from '../base/brands.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
+import { invariant } from '../base/invariant.ts';
 import type { MysqlInstall } from '../base/mysql-install.ts';
 import type { NodeAddress } from '../base/topology.ts';
-import { readSecret } from './config.ts';
+import { MEMBERS_MAX } from '../binlogsvr/membership.ts';
+import { type JoinConfig, readSecret } from './config.ts';
 import { renderNodeConfig } from './config-render.ts';
 import { DEFAULT_PORTS, NODES_MAX, nodeSchema } from './config-schema.ts';
 import { writeAtomically } from './files.ts';
@@ -21,7 +23,13 @@ import type { StatusSource } from './status-collector.ts';
  *        lock/            held by the manager            run/manager.json   log/manager.log
  *        node-1/          node.toml  lock/  run/pids.json  log/  and what the components keep
  */
-export type Cluster = Readonly<{ name: string; portOffset: number; nodes: readonly NodeAddress[] }>;
+export type Cluster = Readonly<{
+  name: string;
+  portOffset: number;
+  nodes: readonly NodeAddress[];
+  /** Ids of nodes that were removed: never given again. */
+  removed: readonly number[];
+}>;
 
 export const CLUSTER_FORMAT = 1;
 const DEFAULT_NAME = 'local';
@@ -33,7 +41,8 @@ const clusterSchema = z.object({
   format: z.literal(CLUSTER_FORMAT),
   name: z.string().min(1),
   portOffset: z.int(),
-  nodes: z.array(nodeSchema).min(1).max(NODES_MAX),
+  nodes: z.array(nodeSchema).min(1).max(MEMBERS_MAX),
+  removed: z.array(z.int()).default([]),
 });
 
 /** What may lie in a directory in which founding a cluster was begun and not finished. */
@@ -51,19 +60,51 @@ const clusterFileOf = (dir: string): string => join(dir, 'cluster.json');
 export const mysqlFileOf = (dir: string): string => join(dir, 'mysql.json');
 
 export function planCluster(count: number, portOffset: number): Cluster {
-  const nodes = Array.from({ length: count }, (_, i): NodeAddress => {
-    const port = (base: number): number => base + portOffset + PORT_STEP * i;
-    return {
-      id: nodeId(i + 1),
-      host: LOOPBACK,
-      rw: port(DEFAULT_PORTS.rw),
-      ro: port(DEFAULT_PORTS.ro),
-      dump: port(DEFAULT_PORTS.dump),
-      rpc: port(DEFAULT_PORTS.rpc),
-      mysql: port(DEFAULT_PORTS.mysql),
-      http: port(DEFAULT_PORTS.http),
-    };
-  });
+  const nodes = Array.from({ length: count }, (_, i) => nodeAt(i + 1, portOffset));
+  refuseBadPorts(nodes, portOffset);
+  return { name: DEFAULT_NAME, portOffset, nodes, removed: [] };
+}
+
+/** The cluster with one node more: the next id nobody ever had, with the ports that go with it. */
+export function withNewNode(
+  cluster: Cluster,
+  takenIds: readonly number[],
+): Readonly<{ cluster: Cluster; node: NodeAddress }> {
+  const known = [...cluster.nodes.map(({ id }) => id), ...cluster.removed, ...takenIds];
+  const next = Math.max(...known) + 1;
+  if (next > NODE_ID_MAX) {
+    throw new PhxError(
+      'CONFIG_INVALID',
+      `add node: ${NODE_ID_MAX} is the highest node id, and ids are not given twice`,
+    );
+  }
+  const node = nodeAt(next, cluster.portOffset);
+  const nodes = [...cluster.nodes, node];
+  refuseBadPorts(nodes, cluster.portOffset);
+  return { cluster: { ...cluster, nodes }, node };
+}
+
+/** The cluster without a node, whose id stays taken. */
+export function withoutNode(cluster: Cluster, id: number): Cluster {
+  const nodes = cluster.nodes.filter((node) => node.id !== id);
+  return { ...cluster, nodes, removed: [...new Set([...cluster.removed, id])].sort((a, b) => a - b) };
+}
+
+function nodeAt(id: number, portOffset: number): NodeAddress {
+  const port = (base: number): number => base + portOffset + PORT_STEP * (id - 1);
+  return {
+    id: nodeId(id),
+    host: LOOPBACK,
+    rw: port(DEFAULT_PORTS.rw),
+    ro: port(DEFAULT_PORTS.ro),
+    dump: port(DEFAULT_PORTS.dump),
+    rpc: port(DEFAULT_PORTS.rpc),
+    mysql: port(DEFAULT_PORTS.mysql),
+    http: port(DEFAULT_PORTS.http),
+  };
+}
+
+function refuseBadPorts(nodes: readonly NodeAddress[], portOffset: number): void {
   const all = nodes.flatMap(({ rw, ro, dump, rpc, mysql, http }) => [rw, ro, dump, rpc, mysql, http]);
   if (Math.min(...all) < 1 || Math.max(...all) > 65535 || new Set(all).size !== all.length) {
     throw new PhxError(
@@ -76,7 +117,6 @@ export function planCluster(count: number, portOffset: number): Cluster {
       },
     );
   }
-  return { name: DEFAULT_NAME, portOffset, nodes };
 }
 
 /** Absolute, links resolved, so that every command names the directory alike. */
@@ -131,8 +171,8 @@ export function parseCluster(text: string, path: string): Cluster {
       `read ${path}: not a cluster.json of ours (${result.error.issues[0]?.message ?? ''})`,
     );
   }
-  const { name, portOffset, nodes } = result.data;
-  return { name, portOffset, nodes: nodes.map((node) => ({ ...node, id: nodeId(node.id) })) };
+  const { name, portOffset, nodes, removed } = result.data;
+  return { name, portOffset, removed, nodes: nodes.map((node) => ({ ...node, id: nodeId(node.id) })) };
 }
 
 /** The cluster in `dir`, for commands that need one. */
@@ -182,12 +222,13 @@ export function foundCluster(
   writeAtomically(secretFileOf(dir), `${randomBytes(32).toString('hex')}\n`, 'durable');
   writeAtomically(passwordFileOf(dir), `${rootPassword ?? newPassword()}\n`, 'durable');
   writeMysqlInstall(dir, mysqlInstall);
-  const { name, portOffset, nodes } = cluster;
-  writeAtomically(
-    clusterFileOf(dir),
-    `${JSON.stringify({ format: CLUSTER_FORMAT, name, portOffset, nodes }, null, 2)}\n`,
-    'durable',
-  );
+  writeCluster(dir, cluster);
+}
+
+/** The manager of the directory starts and stops nodes accordingly. */
+export function writeCluster(dir: string, { name, portOffset, nodes, removed }: Cluster): void {
+  const value = { format: CLUSTER_FORMAT, name, portOffset, nodes, ...(removed.length === 0 ? {} : { removed }) };
+  writeAtomically(clusterFileOf(dir), `${JSON.stringify(value, null, 2)}\n`, 'durable');
 }
 
 export function writeMysqlInstall(dir: string, mysqlInstall: MysqlInstall): void {
@@ -196,21 +237,28 @@ export function writeMysqlInstall(dir: string, mysqlInstall: MysqlInstall): void
 
 /** Each node's directory and configuration, made if missing: an edited one is left alone. */
 export function ensureNodes(dir: string, cluster: Cluster): void {
-  for (const { id } of cluster.nodes) {
-    mkdirSync(nodeDirOf(dir, id), { recursive: true, mode: 0o700 });
-    if (existsSync(configFileOf(dir, id))) continue;
-    const text = renderNodeConfig({
-      cluster: cluster.name,
-      node: id,
-      nodes: cluster.nodes,
-      dataDir: '.',
-      secretFile: '../cluster.secret',
-      rootPasswordFile: '../root.password',
-      mysqlInstallFile: '../mysql.json',
-      mysqlTemplateDir: '../template',
-    });
-    writeAtomically(configFileOf(dir, id), text, 'durable');
-  }
+  for (const { id } of cluster.nodes) ensureNode(dir, cluster, id);
+}
+
+/** `join`: it joins the nodes there are. */
+export function ensureNode(dir: string, cluster: Cluster, id: NodeId, join?: JoinConfig): void {
+  mkdirSync(nodeDirOf(dir, id), { recursive: true, mode: 0o700 });
+  if (existsSync(configFileOf(dir, id))) return;
+  const self = cluster.nodes.find((node) => node.id === id);
+  invariant(self !== undefined, `node ${id} is not of this cluster`);
+  const text = renderNodeConfig({
+    cluster: cluster.name,
+    node: id,
+    ...(join === undefined
+      ? { nodes: cluster.nodes }
+      : { join, nodes: [...cluster.nodes.filter((node) => node.id !== id).slice(1 - NODES_MAX), self] }),
+    dataDir: '.',
+    secretFile: '../cluster.secret',
+    rootPasswordFile: '../root.password',
+    mysqlInstallFile: '../mysql.json',
+    mysqlTemplateDir: '../template',
+  });
+  writeAtomically(configFileOf(dir, id), text, 'durable');
 }
 
 /** How to ask the cluster in `dir` for its status. */

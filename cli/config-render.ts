@@ -1,12 +1,14 @@
 import { stringify } from 'smol-toml';
 import type { NodeId } from '../base/brands.ts';
 import type { NodeAddress } from '../base/topology.ts';
+import type { JoinConfig } from './config.ts';
 
 /** What the configuration file of one node of a one-machine cluster says; paths relative to that file. */
 export type RenderInput = Readonly<{
   cluster: string;
   node: NodeId;
   nodes: readonly NodeAddress[];
+  join?: JoinConfig;
   dataDir: string;
   secretFile: string;
   rootPasswordFile: string;
@@ -33,6 +35,7 @@ export function renderNodeConfig(input: RenderInput): string {
       mysql,
       http,
     })),
+    ...(input.join === undefined ? {} : { join: { ...input.join } }),
   });
-  return `# Written once by \`phxsql cluster start\`; yours to edit: [lease], [proxy], [mysqld]. The nodes are cluster.json's.\n${body}`;
+  return `# Written once, by \`phxsql cluster start\` or \`member add\`; yours to edit: [lease], [log], [proxy], [mysqld]. The nodes are cluster.json's.\n${body}`;
 }

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { version } from './entry.ts';
 import { DEFAULT_DIR, integer } from './program-flags.ts';
+import { addMemberCommands } from './program-member.ts';
 import { addSwitchoverCommand } from './program-switchover.ts';
 
 /**
@@ -27,12 +28,14 @@ Examples:
   phxsql status                      who is master, and how every node is
   phxsql switchover                  another node becomes master
   phxsql node --config node.toml     one node of a cluster of several machines
+  phxsql member add                  one more node, in ./.phxsql, while clients go on writing
 `,
     );
   addClusterCommands(program);
   addNodeCommand(program);
   addStatusCommand(program);
   addSwitchoverCommand(program);
+  addMemberCommands(program);
   addInternalCommands(program);
   return program;
 }

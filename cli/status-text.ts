@@ -47,7 +47,7 @@ function shortReason(node: NodeState): string {
 const address = ({ host, port }: Readonly<{ host: string; port: number }>): string =>
   host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 
-function columns(rows: readonly (readonly string[])[]): readonly string[] {
+export function columns(rows: readonly (readonly string[])[]): readonly string[] {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   return rows.map((row) => `  ${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ')}`.trimEnd());
 }

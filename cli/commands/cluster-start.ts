@@ -12,6 +12,7 @@ import { openLog } from '../files.ts';
 import { LiveView } from '../live-view.ts';
 import { createLogger } from '../logger.ts';
 import { Manager } from '../manager.ts';
+import { lastLine } from '../node-start.ts';
 import { MARK } from '../processes.ts';
 import type { StartOptions } from '../program.ts';
 import { onStopSignals } from '../signals.ts';
@@ -173,9 +174,4 @@ function warnAboutPassword(dir: string, founded: boolean): void {
       `PHXSQL_ROOT_PASSWORD is not what ${passwordFileOf(dir)} says: ignored, the cluster exists (ALTER USER changes the password)`,
     );
   }
-}
-
-function lastLine(file: string): string {
-  const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
-  return lines.filter((line) => line.startsWith('phxsql:')).at(-1) ?? lines.at(-1) ?? '';
 }

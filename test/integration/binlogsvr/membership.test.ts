@@ -4,13 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { epochOf } from '../../../base/brands.ts';
+import { epochOf, nodeId } from '../../../base/brands.ts';
 import { silentLogger } from '../../../base/ports.ts';
 import { systemClock } from '../../../base/system-clock.ts';
 import { systemRandom } from '../../../base/system-random.ts';
 import type { LeaseTimes, NodeAddress } from '../../../base/topology.ts';
 import { type Binlogsvr, startBinlogsvr } from '../../../binlogsvr/binlogsvr.ts';
 import { encodeValue } from '../../../binlogsvr/value-codec.ts';
+import { RemoteMembers } from '../../../cli/member/access.ts';
+import { added, elected, removed, replaced, seated } from '../../../cli/member/goals.ts';
+import { reach } from '../../../cli/member/reach.ts';
 import { createBinlogsvrClient } from '../../../proto/binlogsvr-client.ts';
 import type { MemberChange, MemberOutcome, NodeStatus } from '../../../proto/binlogsvr-types.ts';
 import { rpcNodes } from '../../support/rpc-nodes.ts';
@@ -28,7 +31,11 @@ const clients = new Map<number, Client>();
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'phxsql-members-'));
-  nodes = await rpcNodes(5);
+  // Nobody listens on the other ports: they are only told.
+  nodes = (await rpcNodes(5)).map((node) => {
+    const of = (tens: number): number => tens * 10 + node.id;
+    return { ...node, rw: of(1), ro: of(2), dump: of(3), mysql: of(4), http: of(5) };
+  });
   for (const { id, rpc } of nodes) clients.set(id, createBinlogsvrClient(`127.0.0.1:${rpc}`, SECURITY));
 });
 
@@ -152,6 +159,36 @@ test('3 -> 5 -> 3 while appends go on: dialled by the address in the log, nothin
   running.delete(4);
   await start(4, [1]);
   await expect.poll(async () => (await status(4)).view.voting, WAIT).toBe(true);
+});
+
+test('phxsql member: a node that joins is added, its address is in every view, one is removed, one replaced', async () => {
+  const founders = [1, 2, 3];
+  for (const node of founders) await start(node, founders);
+  await expect.poll(async () => (await status(1)).view.voting, WAIT).toBe(true);
+  await client(1).baseline('', 5000);
+  await start(4, [1], true);
+  // As a configuration that knows one member and the newcomer.
+  const known = nodes.filter(({ id }) => id === 2 || id === 4);
+  const source = { cluster: 'members', nodes: known, security: SECURITY, nodeDirs: new Map(), self: nodeId(4) };
+  await using access = new RemoteMembers(source, systemClock);
+  const options = { access, clock: systemClock, deadline: systemClock.now() + 15_000, say: () => {} };
+  await reach(seated(4, ''), options);
+  const { members } = await reach(added(4, 'voter', 'never', ''), options);
+  expect(members).toMatchObject([{ node: 1 }, { node: 2 }, { node: 3 }, { node: 4, kind: 'voter', election: 'never' }]);
+  await expect
+    .poll(async () => (await status(2)).view.members?.at(-1), WAIT)
+    .toEqual({
+      ...{ node: 4, storeId: expect.stringMatching(/./), kind: 'voter', election: 'never', host: '127.0.0.1' },
+      ...{ rpc: nodes[3]?.rpc, rw: 14, ro: 24, dump: 34, mysql: 44, http: 54 },
+    });
+  await expect(reach(added(4, 'witness', 'neutral', ''), options)).rejects.toMatchObject({ code: 'MEMBER_REFUSED' });
+  await reach(elected(4, 'neutral', ''), options);
+  const { members: left } = await reach(removed(3, ''), options);
+  expect(left.map(({ node }) => node)).toEqual([1, 2, 4]);
+  await start(5, [4], true);
+  await reach(seated(5, ''), { ...options });
+  const { members: replacedOnes } = await reach(replaced(2, 5, ''), options);
+  expect(replacedOnes.map(({ node }) => node).sort()).toEqual([1, 4, 5]);
 });
 
 test('an election rule and a witness show in status; what may not stand says why', async () => {

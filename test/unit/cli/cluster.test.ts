@@ -5,12 +5,22 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { PhxError } from '../../../base/errors.ts';
 import type { MysqlInstall } from '../../../base/mysql-install.ts';
 import { systemClock } from '../../../base/system-clock.ts';
-import { nodeDirOf, parseCluster, planCluster, readCluster, statusSourceOf } from '../../../cli/cluster-dir.ts';
+import {
+  type Cluster,
+  nodeDirOf,
+  parseCluster,
+  planCluster,
+  readCluster,
+  statusSourceOf,
+  withNewNode,
+  withoutNode,
+  writeCluster,
+} from '../../../cli/cluster-dir.ts';
 import { checkNodeCount, prepareCluster, type StartFlags } from '../../../cli/cluster-prepare.ts';
 import { removeCluster, stopCluster } from '../../../cli/cluster-stop.ts';
 import { readNodeConfig } from '../../../cli/config.ts';
 import { checkDisk, checkPorts, portsOf } from '../../../cli/host-checks.ts';
-import { managerOf } from '../../../cli/manager.ts';
+import { managedNodes, managerOf } from '../../../cli/manager.ts';
 import { readLivePids } from '../../../cli/pids-file.ts';
 import { identify, isAlive, processesOf } from '../../../cli/processes.ts';
 import { Arena, exitOf, until } from './fake/events.ts';
@@ -204,6 +214,20 @@ describe('a running cluster', () => {
     const killed = arena.of('node', 'started')[0]?.pid ?? 0;
     process.kill(killed, 'SIGKILL');
     await until(() => arena.of('node', 'started').length === 4);
+    expect(processesOf(dir)).toHaveLength(3);
+  });
+
+  it('its manager runs the nodes cluster.json names: a new one, and not a removed one', async () => {
+    await start();
+    const { cluster } = { cluster: readCluster(dir) as Cluster };
+    const more = withNewNode(cluster, []).cluster;
+    writeCluster(dir, more);
+    await until(() => arena.of('node', 'started').length === 4);
+    await until(() => managedNodes(dir).length === 4);
+    writeCluster(dir, withoutNode(more, 2));
+    await until(() => arena.of('node', 'stopping').length === 1);
+    await until(() => !managedNodes(dir).includes(2));
+    expect(managedNodes(dir)).toEqual([1, 3, 4]);
     expect(processesOf(dir)).toHaveLength(3);
   });
 
