@@ -24,6 +24,8 @@ export const RULES = {
   'hole-is-amnesia': 'a store whose records are not numbered without a gap has forgotten, and says so',
   'store-that-went-back-is-refused': 'a store that has less on disk than it once confirmed is not talked to',
   'change-names-configuration': 'of two changes of one configuration of the members one is refused',
+  'bad-value-needs-majority':
+    'a bad value is replaced by an accepted one only if a majority of its voters said what they accepted',
   // The apply rule.
   'append-needs-epoch': 'an append counts only in the open epoch it was made under',
   'elect-needs-closed-epoch': 'an election follows the current epoch, and only once that is closed',

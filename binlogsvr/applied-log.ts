@@ -83,6 +83,18 @@ export class AppliedLog {
     return entries.filter((entry) => entry.instance <= appliedIndex);
   }
 
+  /** The bytes of one applied value; null if it is purged or has gone bad here: it is not repaired for this. */
+  async intact(instance: InstanceId): Promise<Uint8Array | null> {
+    if (instance >= this.#first) return this.#fromCache(instance, 1)[0]?.entry.value ?? null;
+    try {
+      const [entry] = await this.#store.read(instance, 1);
+      return entry?.value ?? null;
+    } catch (error) {
+      if (error instanceof PhxError && (error.code === 'STORE_CORRUPT' || error.code === 'PURGED')) return null;
+      throw error;
+    }
+  }
+
   /**
    * The newest saved state whose GTIDs all lie in `set` and that is not inside a transaction; where the log begins if none.
    * GTIDs only grow along the log, so it is found by halving.

@@ -3,13 +3,15 @@ import type { Clock, Logger } from '../base/ports.ts';
 import type { AppliedLog } from './applied-log.ts';
 import type { Conditions } from './conditions.ts';
 import { LogServer } from './log-server.ts';
-import type { Entry } from './paxos/types.ts';
-import type { Needs, PeerTransport, SnapshotAsk, SnapshotPiece } from './peer-transport.ts';
+import type { Entry, Holding } from './paxos/types.ts';
+import type { Needs, PeerTransport, Recall, Recalled, SnapshotAsk, SnapshotPiece } from './peer-transport.ts';
 import { DEFAULT_PURGE, type PurgePolicy } from './purge-policy.ts';
 import { Purger } from './purger.ts';
 import { Snapshots } from './snapshots.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { LogStore } from './store-port.ts';
+import { ValueRepair } from './value-repair.ts';
+import type { Voting } from './voting.ts';
 
 export type LogKeepingPort = Readonly<{
   self: NodeId;
@@ -27,6 +29,9 @@ export type LogKeepingPort = Readonly<{
   /** Everything up to here is chosen and durable here. */
   settled: () => InstanceId;
   peersUp: () => readonly NodeId[];
+  voting: Voting;
+  /** What the acceptor has above what is applied. */
+  holding: (instance: InstanceId) => Holding;
   stopped: () => boolean;
   sendLearned: (to: NodeId, entries: readonly Entry[]) => void;
   /** A snapshot is in the store: the log of this node goes on behind this state. */
@@ -39,9 +44,11 @@ export type LogKeepingPort = Readonly<{
  *
  *   a peer lacks instances ──► retained here: the values (LogServer)
  *                         └──► purged here: a snapshot, then the values behind it (Snapshots)
+ *   a value is bad here ────► from a peer, once it is proven (ValueRepair)
  */
 export class LogKeeping {
   readonly server: LogServer;
+  readonly repairs: ValueRepair;
   readonly snapshots: Snapshots;
   readonly purger: Purger;
 
@@ -50,9 +57,9 @@ export class LogKeeping {
     this.snapshots = new Snapshots(port);
     this.server = new LogServer({
       ...port,
-      askLearn: (from, instance) => transport.send(from, { kind: 'learn', from: instance }),
       sendSnapshot: (to) => this.snapshots.begin(to),
     });
+    this.repairs = new ValueRepair({ ...port, send: (to, message) => transport.send(to, message) });
     this.purger = new Purger({
       ...port,
       policy: port.purge ?? DEFAULT_PURGE,
@@ -61,13 +68,16 @@ export class LogKeeping {
     });
   }
 
-  message(from: NodeId, message: SnapshotAsk | SnapshotPiece | Needs): void {
+  /** `storeId`: of the store the sender speaks of. */
+  message(from: NodeId, storeId: string, message: SnapshotAsk | SnapshotPiece | Needs | Recall | Recalled): void {
     if (message.kind === 'needs') this.purger.heard(from, message);
+    else if (message.kind === 'recall' || message.kind === 'recalled') this.repairs.message(from, storeId, message);
     else this.snapshots.message(from, message);
   }
 
   tick(now: MonoMs): void {
     this.snapshots.tick(now);
     this.purger.tick(now);
+    this.repairs.tick(now);
   }
 }

@@ -22,13 +22,15 @@ import {
   type LogStore,
   type OpenReport,
   PURGE_MARGIN,
+  type Remains,
   type Sample,
   type SavedState,
   type StoreIdentity,
 } from './store-port.ts';
 import { Reclaimer } from './store-reclaimer.ts';
 import {
-  decodeEntry,
+  ballotIn,
+  checkEntry,
   decodeLogKey,
   decodeSegment,
   encodeEntry,
@@ -36,6 +38,7 @@ import {
   encodeJournal,
   encodeLogKey,
   IDENTITY_KEY,
+  isSlotOf,
   type JournalRecord,
   RECORD_CLASS,
   SEGMENT_INSTANCES,
@@ -182,6 +185,16 @@ export class LevelDbLogStore implements LogStore {
       });
     }
     return (gap < 0 ? found : found.slice(0, gap)) as Entry[];
+  }
+
+  async remains(instance: InstanceId): Promise<Remains | null> {
+    this.#assertUsable();
+    const slot = this.#ledger.slot(instance) ?? (await this.#sealedSlot(instance));
+    if (slot === null) return null;
+    const key = encodeLogKey(instance, RECORD_CLASS.entry, slot.seq);
+    const record = await this.#get(key);
+    const ballot = record === undefined ? null : ballotIn(record);
+    return ballot === null ? null : { ballot, fits: (value) => isSlotOf(slot, key, ballot, value) };
   }
 
   async repair(entry: Entry): Promise<void> {
@@ -482,12 +495,4 @@ export class LevelDbLogStore implements LogStore {
       return undefined;
     }
   }
-}
-
-/** The entry, if this record is the one the segment or ledger names, or one that was fetched again. */
-function checkEntry(instance: InstanceId, slot: Slot | null, key: Uint8Array, record: Uint8Array): Entry | null {
-  const entry = decodeEntry(key, record);
-  if (entry === null) return null;
-  const named = slot !== null && entry.slot.seq === slot.seq && entry.slot.crc === slot.crc;
-  return named || entry.slot.seq === 0 ? { instance, ballot: entry.ballot, value: entry.value } : null;
 }

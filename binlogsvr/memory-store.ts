@@ -8,6 +8,7 @@ import {
   type LogStore,
   type OpenReport,
   PURGE_MARGIN,
+  type Remains,
   type Sample,
   type SavedState,
   type StoreIdentity,
@@ -65,6 +66,8 @@ export class MemoryDisk {
   samples = new Map<InstanceId, Sample>();
   /** Instances whose record no longer reads well. */
   damaged = new Set<InstanceId>();
+  /** Those of them of which not even the ballot does. */
+  unreadable = new Set<InstanceId>();
   amnesia: string | null = null;
   /** The open store, if any. */
   holder: MemoryLogStore | null = null;
@@ -90,6 +93,7 @@ export class MemoryDisk {
     this.saved = null;
     this.samples.clear();
     this.damaged.clear();
+    this.unreadable.clear();
     this.amnesia = null;
   }
 }
@@ -189,6 +193,15 @@ export class MemoryLogStore implements LogStore {
       if (found.length > 0 && bytes > maxBytes) return found;
       found.push(entry);
     }
+  }
+
+  async remains(instance: InstanceId): Promise<Remains | null> {
+    this.#assertUsable();
+    await this.#device.touch('log');
+    this.#assertUsable();
+    const entry = this.#entries.get(instance);
+    if (entry === undefined || this.#disk.unreadable.has(instance)) return null;
+    return { ballot: entry.ballot, fits: (value) => Buffer.compare(value, entry.value) === 0 };
   }
 
   async repair(entry: Entry): Promise<void> {

@@ -200,6 +200,7 @@ export class NodeServices {
       version: this.#process.version,
       uptimeMs: this.#clock.now() - this.#startedAt,
       purge: this.replica.keeping.purger.status(),
+      badValues: this.replica.keeping.repairs.status,
     };
   }
 

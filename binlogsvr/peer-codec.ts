@@ -1,10 +1,10 @@
 import { crc32 } from 'node:zlib';
-import { type Ballot, type InstanceId, instanceId, nodeId } from '../base/brands.ts';
+import { type Ballot, type InstanceId, instanceId, NO_BALLOT, nodeId } from '../base/brands.ts';
 import { PhxError } from '../base/errors.ts';
 import { unreachable } from '../base/invariant.ts';
 import { addressFromPlain, type PlainAddress } from './member-codec.ts';
-import type { Entry } from './paxos/types.ts';
-import type { LeaseAge, PeerHello, PeerMessage } from './peer-transport.ts';
+import { CHOSEN_BALLOT, type Entry, type Holding } from './paxos/types.ts';
+import type { LeaseAge, PeerHello, PeerMessage, Recalled } from './peer-transport.ts';
 
 /** The messages of proto/paxos.proto as proto-loader hands them over (camelCase, defaults, bytes as Buffers). */
 export type WireEntry = { instance: number; ballot: number; value: Uint8Array };
@@ -98,6 +98,14 @@ export function toWire(message: PeerMessage): WireMessage {
       const { epoch, executed, lagMs, refusal } = message;
       return { successorSays: { epoch, executed, lagMs, refusal } };
     }
+    case 'recall':
+      return { recall: { instance: message.instance } };
+    case 'recalled': {
+      const entry = entryOf(message);
+      return {
+        recalled: { instance: message.instance, ...(entry === null ? {} : { entry, crc: entriesCrc([entry]) }) },
+      };
+    }
     case 'query':
       return { query: { id: message.id } };
     case 'answer':
@@ -121,6 +129,8 @@ type WireBody = {
   durableSeq: number;
   firstRetained: number;
   leaseAge: LeaseAge | null;
+  instance: number;
+  entry: WireEntry | null;
   index: number;
   crc: number;
   total: number;
@@ -205,6 +215,16 @@ export function fromWire(wire: WireMessage): PeerMessage | null {
       const { epoch, lagMs, refusal } = body;
       return { kind, epoch, executed: instanceIn(body.executed), lagMs, refusal };
     }
+    case 'recall':
+      return { kind, instance: instanceIn(body.instance) };
+    case 'recalled': {
+      const [entry] = body.entry ? entriesIn([body.entry], body.crc) : [];
+      const instance = instanceIn(body.instance);
+      if (entry !== undefined && entry.instance !== instance) {
+        throw new PhxError('PEER_REFUSED', `read values: ${entry.instance} in the answer about ${instance}`);
+      }
+      return { kind, instance, holding: holdingOf(entry) };
+    }
     case 'query':
       return { kind, id: body.id };
     case 'answer':
@@ -234,6 +254,29 @@ function entriesIn(wire: readonly WireEntry[], crc: number): Entry[] {
   const entries = wire.map((e) => ({ instance: instanceIn(e.instance), ballot: ballotIn(e.ballot), value: e.value }));
   if (entriesCrc(entries) !== crc) throw new PhxError('PEER_REFUSED', 'read values: damaged on the way');
   return entries;
+}
+
+/** All an answer says is under one checksum: "nothing" counts as much as a value does. */
+function entryOf({ instance, holding }: Recalled): Entry | null {
+  switch (holding.kind) {
+    case 'chosen':
+      return { instance, ballot: CHOSEN_BALLOT, value: holding.value };
+    case 'accepted':
+      return { instance, ballot: holding.ballot, value: holding.value };
+    case 'nothing':
+      return { instance, ballot: NO_BALLOT, value: new Uint8Array(0) };
+    case 'unknown':
+      return null;
+    default:
+      return unreachable(holding);
+  }
+}
+
+function holdingOf(entry: Entry | undefined): Holding {
+  if (entry === undefined) return { kind: 'unknown' };
+  const { ballot, value } = entry;
+  if (ballot === NO_BALLOT) return { kind: 'nothing' };
+  return ballot === CHOSEN_BALLOT ? { kind: 'chosen', value } : { kind: 'accepted', ballot, value };
 }
 
 function ballotIn(n: number): Ballot {

@@ -1,5 +1,5 @@
 import type { InstanceId, NodeId } from '../base/brands.ts';
-import type { Message } from './paxos/types.ts';
+import type { Holding, Message } from './paxos/types.ts';
 import type { Removal } from './removal.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { Member, PeerAddress } from './values.ts';
@@ -35,6 +35,11 @@ export type SuccessorSays = Readonly<{
   refusal: string;
 }>;
 
+/** The sender knows the instance to be chosen, but its value has gone bad there: what has the receiver? */
+export type Recall = Readonly<{ kind: 'recall'; instance: InstanceId }>;
+/** True however late it arrives: who accepted the chosen value goes back to no lower ballot. */
+export type Recalled = Readonly<{ kind: 'recalled'; instance: InstanceId; holding: Holding }>;
+
 /** What travels between peers: the messages of the core, some with a word of the replica's, and the barrier's question. */
 export type PeerMessage =
   | Plain
@@ -46,6 +51,8 @@ export type PeerMessage =
   | Needs
   | SuccessorAsk
   | SuccessorSays
+  | Recall
+  | Recalled
   | Readonly<{ kind: 'query'; id: number }>
   | Readonly<{ kind: 'answer'; id: number; highestAccepted: number; chosenUpTo: number }>;
 
@@ -120,6 +127,7 @@ export interface PeerTransport {
 /** Bytes of values in a message: what makes it bulk. */
 export function valueBytesOf(message: PeerMessage): number {
   if (message.kind === 'snapshot') return message.data.length;
+  if (message.kind === 'recalled') return 'value' in message.holding ? message.holding.value.length : 0;
   const entries =
     message.kind === 'accept' || message.kind === 'learned'
       ? message.entries

@@ -98,7 +98,7 @@ export class Replica implements LogSource, PeerHandler {
       (error) => this.#fatal(error),
     );
     this.#saver = new StateSaver(store, log, clock, state);
-    this.#applied = new AppliedLog(store, state.appliedIndex, (instance) => this.keeping.server.repair(instance));
+    this.#applied = new AppliedLog(store, state.appliedIndex, (instance) => this.keeping.repairs.repair(instance));
     this.#proposals = new Proposals({
       propose: (bytes, lane) => this.#proposeNow(bytes, lane),
       mayWait: () => !this.#stopped && (this.#core.leading || this.#core.campaigning),
@@ -141,6 +141,8 @@ export class Replica implements LogSource, PeerHandler {
       savedIndex: () => this.#saver.savedIndex,
       settled: () => this.#core.chosenUpTo,
       peersUp: () => this.#peers.up,
+      voting,
+      holding: (instance) => this.#core.holding(instance),
       stopped: () => this.#stopped,
       sendLearned: (to, entries) =>
         this.#outbox.send({ to, message: { kind: 'learned', entries, chosenUpTo: this.#core.chosenUpTo } }),
@@ -320,6 +322,7 @@ export class Replica implements LogSource, PeerHandler {
     this.#meet(hello);
     this.#step({ kind: 'peerUp', peer: hello.node });
     this.#barriers.peerUp();
+    this.keeping.repairs.peerUp();
   }
 
   onPeerChanged(hello: PeerHello): void {
@@ -335,6 +338,7 @@ export class Replica implements LogSource, PeerHandler {
     if (this.#stopped) return;
     const now = this.#o.clock.now();
     const voter = this.#voting.isVoter(from, storeId);
+    if ('chosenUpTo' in message && message.kind !== 'accept') this.#peers.heard(from, storeId, message.chosenUpTo);
     switch (message.kind) {
       case 'query': {
         const { highestAccepted, chosenUpTo } = this.#core;
@@ -342,21 +346,21 @@ export class Replica implements LogSource, PeerHandler {
         return;
       }
       case 'answer':
-        this.#peers.heard(from, storeId, message.chosenUpTo);
         if (voter) this.#barriers.answer(message.id, from, message.highestAccepted);
         this.#conditions.poke(now);
         return;
       case 'needs':
       case 'snapshot':
       case 'snapshotAsk':
-        this.keeping.message(from, message);
+      case 'recall':
+      case 'recalled':
+        this.keeping.message(from, storeId, message);
         return;
       case 'successorAsk':
       case 'successorSays':
         this.events.succession(from, message);
         return;
       case 'promise':
-        this.#peers.heard(from, storeId, message.chosenUpTo);
         this.#leases.told(message.leaseAge);
         this.floors.confirmed(from, storeId, message.durableSeq);
         break;
@@ -367,12 +371,8 @@ export class Replica implements LogSource, PeerHandler {
         for (const entry of message.entries) this.#leases.accepting(entry.value);
         break;
       case 'learned':
-        this.#peers.heard(from, storeId, message.chosenUpTo);
         this.#leases.told(message.leaseAge);
-        this.keeping.server.learned(message.entries);
-        break;
-      case 'commit':
-        this.#peers.heard(from, storeId, message.chosenUpTo);
+        this.keeping.repairs.learned(from, storeId, message.entries);
         break;
       case 'nack':
         this.#campaigner.refused(message.reason);
@@ -429,7 +429,7 @@ export class Replica implements LogSource, PeerHandler {
     this.#applied.restart(state.appliedIndex);
     this.#saver.installed(state);
     this.#step({ kind: 'installed', upTo: state.appliedIndex });
-    this.#voting.applied(state, false);
+    this.#voting.installed(state);
     this.#o.transport.roster(state);
     const { nodes: voters } = this.#voting;
     this.#step({ kind: 'voters', voters, mayVote: this.mayVote, since: state.membersSince });

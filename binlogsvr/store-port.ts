@@ -38,6 +38,12 @@ export type Sample = Readonly<{ instance: InstanceId; json: string; wallMs?: num
  */
 export type LogBase = SavedState & Readonly<{ formatDescription: string }>;
 
+/**
+ * What can still be read of the record of a value that has gone bad. `fits`: ballot and this value together are what the
+ * checksum was made of that the store remembers apart from the record.
+ */
+export type Remains = Readonly<{ ballot: Ballot; fits: (value: Uint8Array) => boolean }>;
+
 /** The newest instances before the saved state are never purged: the store may still have to write about them. */
 export const PURGE_MARGIN = 64;
 
@@ -61,6 +67,8 @@ export interface LogStore {
    * STORE_CORRUPT is thrown only if that is `from` itself. PURGED: `from` is below the first retained instance.
    */
   read(from: InstanceId, maxBytes: number): Promise<readonly Entry[]>;
+  /** Of a record that read() calls STORE_CORRUPT; null: nothing can be read of it, or nothing is there to compare it with. */
+  remains(instance: InstanceId): Promise<Remains | null>;
   /** Replaces a chosen value whose checksum was bad by the one fetched from peers. Synced, outside the dense sequence. */
   repair(entry: Entry): Promise<void>;
   /** Unsynced. All instances up to `appliedIndex` must have been chosen and written: the store may seal them. */

@@ -36,6 +36,7 @@
 import { crc32 } from 'node:zlib';
 import type { Ballot, InstanceId, NodeId } from '../base/brands.ts';
 import { invariant } from '../base/invariant.ts';
+import type { Entry } from './paxos/types.ts';
 import type { LogBase, SavedState, StoreIdentity } from './store-port.ts';
 
 export const STORE_FORMAT = 2;
@@ -125,11 +126,32 @@ export function decodeEntry(
   return { ballot, value, slot: { seq, crc: bytes.readUInt32BE(0), length: value.length } };
 }
 
+/** The ballot of a record whose checksum is wrong, which may be what is wrong about it; null: no number a ballot can be. */
+export function ballotIn(record: Uint8Array): Ballot | null {
+  const bytes = asBuffer(record);
+  if (bytes.length < ENTRY_HEADER_BYTES || bytes[CRC_BYTES] !== ENTRY_RAW) return null;
+  const ballot = getU64(bytes, CRC_BYTES + 1);
+  return Number.isSafeInteger(ballot) ? (ballot as Ballot) : null;
+}
+
 export const slotOf = (seq: number, record: Buffer): Slot => ({
   seq,
   crc: record.readUInt32BE(0),
   length: record.length - ENTRY_HEADER_BYTES,
 });
+
+/** The entry, if this record is the one the segment or ledger names, or one that was fetched again. */
+export function checkEntry(instance: InstanceId, slot: Slot | null, key: Uint8Array, record: Uint8Array): Entry | null {
+  const entry = decodeEntry(key, record);
+  if (entry === null) return null;
+  const named = slot !== null && entry.slot.seq === slot.seq && entry.slot.crc === slot.crc;
+  return named || entry.slot.seq === 0 ? { instance, ballot: entry.ballot, value: entry.value } : null;
+}
+
+/** A record made of this ballot and value is the one the slot was taken of. */
+export function isSlotOf({ length, crc, seq }: Slot, key: Buffer, ballot: Ballot, value: Uint8Array): boolean {
+  return value.length === length && slotOf(seq, encodeEntry(key, ballot, value)).crc === crc;
+}
 
 export function encodeJournal(key: Buffer, journal: JournalRecord): Buffer {
   if (journal.kind === 'meta') {

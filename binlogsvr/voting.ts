@@ -1,4 +1,4 @@
-import type { NodeId } from '../base/brands.ts';
+import type { InstanceId, NodeId } from '../base/brands.ts';
 import type { Logger } from '../base/ports.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { saveConfigState } from './config-state.ts';
@@ -17,6 +17,7 @@ import type { ReplicatedState } from './state-types.ts';
 import type { LogStore } from './store-port.ts';
 import { META_AMNESIAC } from './store-records.ts';
 import type { Member, PeerAddress } from './values.ts';
+import { VOTER_SETS_META, VoterSets } from './voter-sets.ts';
 
 /** What founding needs of the replica. */
 export type VotingPort = Readonly<{
@@ -52,6 +53,7 @@ export class Voting {
   readonly #join: PeerAddress | undefined;
   readonly #addresses: VotingOptions['addresses'];
   readonly #met = new Map<NodeId, PeerHello>();
+  readonly #sets: VoterSets;
   #founding: Founding;
   #reason = 'founding: not begun';
   #electorate: Electorate;
@@ -63,7 +65,13 @@ export class Voting {
   /** Why the store before this one was set aside, or null. */
   readonly #forgot: string | null;
 
-  private constructor(options: VotingOptions, founding: Founding, forgot: string | null, state: ReplicatedState) {
+  private constructor(
+    options: VotingOptions,
+    founding: Founding,
+    forgot: string | null,
+    sets: VoterSets,
+    state: ReplicatedState,
+  ) {
     this.#store = options.store;
     this.#log = options.log;
     this.#self = options.self;
@@ -72,17 +80,29 @@ export class Voting {
     this.#addresses = options.addresses;
     this.#founding = founding;
     this.#forgot = forgot;
+    this.#sets = sets;
     this.#electorate = this.#elect(state);
   }
 
   static async load(options: VotingOptions, state: ReplicatedState): Promise<Voting> {
     const { store } = options;
     const founding = foundingFromJson(await store.getMeta(FOUNDING_META));
-    return new Voting(options, founding, await store.getMeta(META_AMNESIAC), state);
+    const sets = VoterSets.from(await store.getMeta(VOTER_SETS_META), state);
+    return new Voting(options, founding, await store.getMeta(META_AMNESIAC), sets, state);
   }
 
   get current(): Electorate {
     return this.#electorate;
+  }
+
+  /** This node with its store. */
+  get self(): Member {
+    return this.#self;
+  }
+
+  /** The acceptors that decided an applied instance; null if that is no longer known. */
+  votersAt(instance: InstanceId): readonly Member[] | null {
+    return this.#sets.at(instance);
   }
 
   get founders(): readonly Member[] {
@@ -144,6 +164,7 @@ export class Voting {
    * change the voters; then the state is on disk before it counts (config-state.ts). In the order of the log.
    */
   applied(state: ReplicatedState, votersToo: boolean): void {
+    const sets = this.#sets.note(state) && votersToo ? this.#sets.json() : null;
     if (!votersToo && this.#saves === 0) {
       this.#count(state, false);
       return;
@@ -151,6 +172,7 @@ export class Voting {
     const port = this.#port;
     this.#saves += 1;
     this.#saved = this.#saved
+      .then(() => (sets === null ? undefined : this.#store.putMeta(VOTER_SETS_META, sets)))
       .then(() => (votersToo ? saveConfigState(this.#store, state) : undefined))
       .then(
         () => {
@@ -159,6 +181,12 @@ export class Voting {
         },
         (error: unknown) => port?.failed(error),
       );
+  }
+
+  /** A snapshot took the place of what was applied so far. */
+  installed(state: ReplicatedState): void {
+    this.#sets.restart(state);
+    this.applied(state, false);
   }
 
   #count(state: ReplicatedState, must: boolean): void {

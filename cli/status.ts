@@ -137,10 +137,12 @@ function nodeState(
     const unknown = { gtidExecuted: null, executedIndex: null, chosenIndex: null, lagMs: null };
     return { id: node.id, state: 'down', reason: reply.error, reachable: false, ...places, ...unknown, pids: livePids };
   }
-  const { view, executedIndex, lagMs, pidsJson } = reply.status;
+  const { view, executedIndex, lagMs, pidsJson, badValues = '' } = reply.status;
+  const { state, reason } = stateOf(view, newest ?? view, master);
   return {
     id: node.id,
-    ...stateOf(view, newest ?? view, master),
+    state,
+    reason: [reason, badValues].filter((each) => each !== '').join('; '),
     reachable: true,
     ...places,
     gtidExecuted: view.agent?.gtidExecuted ?? null,

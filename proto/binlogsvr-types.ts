@@ -214,6 +214,8 @@ export type NodeStatus = Readonly<{
   version: string;
   uptimeMs: number;
   purge: PurgeStatus | null;
+  /** Values of the log that have gone bad on this node's disk, and what each waits for, in words; '' if none; absent: not known. */
+  badValues?: string;
 }>;
 
 export type TailTransaction = Readonly<{ gtid: string; crc: number }>;

@@ -7,7 +7,7 @@ import { Learner } from './learner.ts';
 import { LogWindow } from './log-window.ts';
 import { Pipeline } from './pipeline.ts';
 import { Proposer, type ProposerState } from './proposer.ts';
-import type { Effects, Entry, Input, ValueBytes } from './types.ts';
+import type { Effects, Entry, Holding, Input, ValueBytes } from './types.ts';
 
 export type PaxosOptions = Readonly<{
   node: NodeId;
@@ -75,6 +75,18 @@ export class PaxosNode {
   /** The answer to a quorum barrier: whatever is chosen was accepted by one of any majority. */
   get highestAccepted(): InstanceId {
     return this.#window.highest;
+  }
+
+  /**
+   * What this node's acceptor has above `chosenUpTo`; below that the store has it. A record not on disk yet counts: it was
+   * proposed at its ballot, and none it replaced had a higher one.
+   */
+  holding(instance: InstanceId): Holding {
+    if (instance <= this.chosenUpTo) return { kind: 'unknown' };
+    const slot = this.#window.get(instance);
+    if (slot === undefined) return { kind: 'nothing' };
+    const { ballot, value, chosen } = slot;
+    return chosen ? { kind: 'chosen', value } : { kind: 'accepted', ballot, value };
   }
 
   /** May propose. Not between a change of the voters and the input `voters`: it is on its way to lead then, as any campaign. */

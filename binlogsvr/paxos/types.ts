@@ -26,6 +26,17 @@ export type Message =
   /** Chosen values, contiguous from the `from` that was asked. */
   | Readonly<{ kind: 'learned'; entries: readonly Entry[]; chosenUpTo: InstanceId }>;
 
+/** What an acceptor has to say of one instance. */
+export type Holding =
+  /** It knows this value to be chosen. */
+  | Readonly<{ kind: 'chosen'; value: ValueBytes }>
+  /** The highest ballot it accepted there, and the value. */
+  | Readonly<{ kind: 'accepted'; ballot: Ballot; value: ValueBytes }>
+  /** It never accepted anything there. */
+  | Readonly<{ kind: 'nothing' }>
+  /** It cannot tell: purged, or gone bad here too. */
+  | Readonly<{ kind: 'unknown' }>;
+
 export type Envelope = Readonly<{ to: NodeId; message: Message }>;
 
 /** What must be on disk before the messages that rest on it leave. */

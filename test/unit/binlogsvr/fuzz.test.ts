@@ -26,6 +26,7 @@ import { parseNodeConfig } from '../../../cli/config.ts';
 import { GtidSet } from '../../../mysql/gtid-set.ts';
 import { fuzz, MUTATIONS, SEED } from '../../fuzz/run.ts';
 import type { FuzzTarget } from '../../fuzz/target.ts';
+import { decodeMessages, encodeMessage, MESSAGES } from './peer-messages.ts';
 
 const GTID = '3e11fa47-71ca-11e1-9e33-c80aa9429562:7';
 const event = Buffer.alloc(40, 1);
@@ -89,6 +90,15 @@ const refusedIfNull = (found: unknown): void => {
   if (found === null) throw new PhxError('STORE_CORRUPT', 'refused');
 };
 
+/** What protobufjs throws: the stream it came on ends. */
+function decodeFrame(bytes: Uint8Array): void {
+  try {
+    decodeMessages(bytes);
+  } catch (error) {
+    throw error instanceof PhxError ? error : new PhxError('PEER_REFUSED', 'read frame', { cause: error });
+  }
+}
+
 const targets: readonly FuzzTarget[] = [
   {
     name: 'log value, applied',
@@ -131,6 +141,7 @@ const targets: readonly FuzzTarget[] = [
     samples: [Buffer.concat([event, event])],
     run: (bytes) => void new EventSplitter().push(bytes),
   },
+  { name: 'frame of a peer', samples: MESSAGES.map(encodeMessage), run: decodeFrame },
   {
     name: 'query at the dump server',
     samples: [

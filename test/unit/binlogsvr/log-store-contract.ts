@@ -152,6 +152,14 @@ export function logStoreContract(name: string, makeHarness: () => Promise<StoreH
       if (opened.report.amnesia === null) {
         expect((await opened.store.read(instanceId(1), 1000)).map((e) => e.instance)).toEqual([1, 2]);
         await expect(opened.store.read(instanceId(3), 1000)).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+        const remains = await opened.store.remains(instanceId(3));
+        expect(remains?.ballot).toBe(B1);
+        expect(['v3', 'v4', 'v', ''].map((value) => remains?.fits(Buffer.from(value)))).toEqual([
+          true,
+          false,
+          false,
+          false,
+        ]);
         const seq = opened.store.durableSeq;
         await opened.store.repair({ instance: instanceId(3), ballot: CHOSEN_BALLOT, value: Buffer.from('v3') });
         expect(opened.store.durableSeq).toBe(seq);

@@ -37,8 +37,14 @@ export class TempDir implements AsyncDisposable {
   }
 }
 
-/** Flips a byte in the newest record of an instance of a closed store, as if the disk had, with LevelDB none the wiser. */
-export async function damageEntry(dir: string, instance: InstanceId): Promise<void> {
+/** Of an entry record: the last byte of the ballot. */
+export const BALLOT_BYTE = 12;
+
+/**
+ * Flips a bit in the newest record of an instance of a closed store, as if the disk had, with LevelDB none the wiser: in byte
+ * `at`, from the end if negative.
+ */
+export async function damageEntry(dir: string, instance: InstanceId, at = -1): Promise<void> {
   const db = await openDatabase(acceptorPath(dir), false);
   let newest: [Uint8Array, Uint8Array] | undefined;
   const range = {
@@ -48,7 +54,8 @@ export async function damageEntry(dir: string, instance: InstanceId): Promise<vo
   for await (const pair of db.iterator(range)) newest = pair;
   const [key, record] = newest as [Uint8Array, Uint8Array];
   const changed = Buffer.from(record);
-  changed[changed.length - 1] = (changed.at(-1) as number) ^ 1;
+  const byte = at < 0 ? changed.length + at : at;
+  changed[byte] = (changed[byte] as number) ^ 1;
   await db.put(key, changed);
   await db.close();
 }

@@ -20,7 +20,7 @@ import {
 } from '../../../binlogsvr/store-records.ts';
 import { logStoreContract, type StoreHarness } from './log-store-contract.ts';
 import { logStorePurgeContract } from './log-store-purge-contract.ts';
-import { damageEntry, storeOptions, TempDir } from './log-store-support.ts';
+import { BALLOT_BYTE, damageEntry, storeOptions, TempDir } from './log-store-support.ts';
 import { accepted, B1, B2, fill, plain, promised, readAll } from './log-store-values.ts';
 
 async function harness(): Promise<StoreHarness> {
@@ -125,6 +125,19 @@ describe('LevelDbLogStore', () => {
     await second.store.close();
   });
 
+  it('a damaged ballot fits no value', async () => {
+    await make((store) => fill(store, 1, 70));
+    await make(async () => {}); // seals 64
+    await damageEntry(temp.path, instanceId(20), BALLOT_BYTE);
+    const { store } = await open();
+    await expect(store.read(instanceId(20), 100)).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+    const remains = await store.remains(instanceId(20));
+    expect(remains?.ballot).not.toBe(B1);
+    expect(remains?.fits(Buffer.from('v20'))).toBe(false);
+    expect(await store.remains(instanceId(900)), 'no such record').toBeNull();
+    await store.close();
+  });
+
   it('a lost segment costs its values a second fetch, one by one', async () => {
     await make((store) => fill(store, 1, 130));
     await make(async () => {});
@@ -132,6 +145,7 @@ describe('LevelDbLogStore', () => {
     const { store, report } = await open();
     expect(report.amnesia).toBeNull();
     await expect(store.read(instanceId(64), 100)).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+    expect(await store.remains(instanceId(64)), 'nothing to compare the record with').toBeNull();
     await store.repair({ instance: instanceId(64), ballot: B1, value: Buffer.from('v64') });
     expect(plain(await store.read(instanceId(64), 1))[0]).toBe('64@chosen=v64');
     expect(plain(await store.read(instanceId(65), 1))).toEqual([`65@${B1}=v65`]);

@@ -4,6 +4,7 @@ import { DumpStream } from '../../../binlogsvr/dump-stream.ts';
 import { fromWire, toWire, type WireMessage } from '../../../binlogsvr/peer-codec.ts';
 import type { PeerMessage } from '../../../binlogsvr/peer-transport.ts';
 import { TailComparison } from '../../../binlogsvr/tail-compare.ts';
+import { REPAIRS_MAX } from '../../../binlogsvr/value-repair.ts';
 import { GtidSet } from '../../../mysql/gtid-set.ts';
 import { accepted, B1 } from './log-store-values.ts';
 import { crcOf, UUID, World } from './replica-world.ts';
@@ -72,12 +73,61 @@ describe('a flipped byte in the store is repaired from a peer, never served', ()
     expect(repaired(world, at)).toBe(true);
   });
 
-  test('without a peer that has it, nothing is served', async () => {
+  test('to a peer of an older version, which knows no recall', async () => {
+    const { world, at } = await damaged();
+    world.tamper = (_from, _to, message) => (message.kind === 'recall' ? null : message);
+    expect(await world.done(world.at(2).readLog(instanceId(at), 100))).toHaveLength(1);
+    expect(repaired(world, at)).toBe(true);
+  });
+
+  test('without a peer that has it, nothing is served, and the status says why; with one it comes back by itself', async () => {
     const { world, at } = await damaged();
     world.kill(1);
     world.kill(3);
-    await expect(world.done(world.at(2).readLog(instanceId(at), 100))).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+    const read = (): Promise<readonly unknown[]> => world.done(world.at(2).readLog(instanceId(at), 100));
+    await expect(read()).rejects.toMatchObject({ code: 'STORE_CORRUPT', hint: expect.stringContaining('by itself') });
+    const { repairs } = world.at(2).keeping;
+    expect(repairs.status).toContain(`instance ${at} is bad and waits for 2 of the 3 acceptors`);
+    await world.boot(3);
+    await world.until('asked again', () => repaired(world, at));
+    expect(repairs.status).toBe('');
+    expect(await read()).toHaveLength(1);
   });
+
+  test('one that is bad on two nodes is repaired on both', async () => {
+    const { world, at } = await damaged();
+    await world.shutDown(3);
+    world.disks.get(nodeId(3))?.damaged.add(instanceId(at));
+    await world.boot(3);
+    for (const n of [2, 3]) expect(await world.done(world.at(n).readLog(instanceId(at), 100))).toHaveLength(1);
+  });
+
+  test('no more are wanted at once than are bounded', async () => {
+    const { world } = await damaged();
+    world.kill(1);
+    world.kill(3);
+    const { repairs } = world.at(2).keeping;
+    const asked = Array.from({ length: REPAIRS_MAX + 1 }, (_, i) => repairs.repair(instanceId(i + 1)));
+    const outcomes = await world.done(Promise.allSettled(asked));
+    expect(outcomes.map(({ status }) => status)).not.toContain('fulfilled');
+    expect(outcomes.at(-1)).toMatchObject({ reason: { message: expect.stringContaining(`${REPAIRS_MAX} others`) } });
+  });
+});
+
+test('who decided what is remembered beyond a change of the voters', async () => {
+  const world = await World.start();
+  await world.elect(1);
+  world.kill(3);
+  world.disks.delete(nodeId(3));
+  await world.boot(3);
+  await world.until('the fresh store is bound', () => world.at(3).mayVote);
+  const { membersSince } = world.at(3).state;
+  const sets = JSON.parse(world.disks.get(nodeId(1))?.meta.get('voter-sets') ?? '[]') as unknown[];
+  const [first, fresh] = ['store-3', 'store-4'].map((storeId) => expect.arrayContaining([{ node: 3, storeId }]));
+  expect(sets).toEqual([
+    { since: 0, voters: first },
+    { since: membersSince, voters: fresh },
+  ]);
 });
 
 describe('a flipped byte on the way', () => {

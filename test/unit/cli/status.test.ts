@@ -112,6 +112,20 @@ describe('status', () => {
     });
   });
 
+  it('says which values have gone bad, whatever else there is to say', () => {
+    const bad = 'the stored value of instance 7 is bad and waits for a peer';
+    const status = merge(
+      master(),
+      up(2, {}, {}, { badValues: bad }),
+      up(3, {}, { servingReads: false }, { badValues: bad }),
+    );
+    expect(status.nodes.map(({ state, reason }) => [state, reason])).toEqual([
+      ['master', ''],
+      ['slave', bad],
+      ['slave', `not serving reads yet; ${bad}`],
+    ]);
+  });
+
   it('takes process ids from the node, else those alive from its directory', () => {
     const live = { ...NO_PIDS, mysqld: 7 };
     const map = new Map([
