@@ -1,5 +1,6 @@
 import type { CallOptions, Client, ClientReadableStream, ClientUnaryCall, Metadata, ServiceError } from '@grpc/grpc-js';
 import { PhxError } from '../base/errors.ts';
+import { Newest } from '../base/newest.ts';
 import type { Security } from '../base/topology.ts';
 import type {
   AgentReport,
@@ -158,45 +159,13 @@ class GrpcBinlogsvrClient implements BinlogsvrClient, MembershipClient {
     if (signal.aborted) return;
     const open = this.#binlogsvr.subscribe as (request: object, m: Metadata) => ClientReadableStream<View>;
     const call = open.call(this.#binlogsvr, {}, this.#metadata);
-    // A slow consumer sees the newest view only.
-    let newest: View | null = null;
-    let ended: PhxError | null = null;
-    let wake: () => void = () => {};
-    call.on('data', (view: View) => {
-      newest = view;
-      wake();
-    });
-    call.on('error', (error: Error) => {
-      ended ??= fromServiceError(error, `subscribe to ${this.address}`);
-      wake();
-    });
+    const newest = new Newest<View>();
+    call.on('data', (view: View) => newest.push(view));
+    call.on('error', (error: Error) => newest.end(fromServiceError(error, `subscribe to ${this.address}`)));
     call.on('end', () => {
-      ended ??= new PhxError('UNAVAILABLE', `subscribe to ${this.address}: the server ended the stream`);
-      wake();
+      newest.end(new PhxError('UNAVAILABLE', `subscribe to ${this.address}: the server ended the stream`));
     });
-    const onAbort = (): void => {
-      call.cancel();
-      wake();
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      for (;;) {
-        if (signal.aborted) return;
-        if (newest !== null) {
-          const view: View = newest;
-          newest = null;
-          yield view;
-          continue;
-        }
-        if (ended !== null) throw ended;
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-      call.cancel();
-    }
+    yield* newest.read(signal, () => call.cancel());
   }
 
   appendStream(signal: AbortSignal): { append(value: Uint8Array): Promise<Outcome>; close(): void } {

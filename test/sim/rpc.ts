@@ -1,4 +1,5 @@
 import { PhxError } from '../../base/errors.ts';
+import { Newest } from '../../base/newest.ts';
 import type { Prng } from '../../base/prng.ts';
 import type { NodeServices } from '../../binlogsvr/node-services.ts';
 import { TailComparison } from '../../binlogsvr/tail-compare.ts';
@@ -119,13 +120,9 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
   }
 
   async *subscribe(signal: AbortSignal): AsyncGenerator<View, void, undefined> {
-    let newest: View | null = null;
-    let ended: PhxError | null = null;
-    let wake: () => void = () => {};
-    const end = (reason: string): void => {
-      ended ??= new PhxError('UNAVAILABLE', `subscribe to ${this.address}: ${reason}`);
-      wake();
-    };
+    const newest = new Newest<View>();
+    const end = (reason: string): void =>
+      newest.end(new PhxError('UNAVAILABLE', `subscribe to ${this.address}: ${reason}`));
     let stop: () => void = () => {};
     let lastAt = 0;
     this.#kernel.at(this.#delay(), () => {
@@ -140,10 +137,7 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
           lastAt = Math.max(lastAt, this.#kernel.now + this.#delay());
           if (!this.#path.back()) return true;
           this.#kernel.at(lastAt - this.#kernel.now, () => {
-            this.#caller.deliver(() => {
-              newest = view;
-              wake();
-            });
+            this.#caller.deliver(() => newest.push(view));
           });
           return true;
         };
@@ -159,29 +153,7 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
         };
       });
     });
-    const onAbort = (): void => {
-      stop();
-      wake();
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      for (;;) {
-        if (signal.aborted) return;
-        if (newest !== null) {
-          const view: View = newest;
-          newest = null;
-          yield view;
-          continue;
-        }
-        if (ended !== null) throw ended;
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-      stop();
-    }
+    yield* newest.read(signal, () => stop());
   }
 
   appendStream(): never {
