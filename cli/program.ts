@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { version } from './entry.ts';
 import { DEFAULT_DIR, integer } from './program-flags.ts';
 import { addMemberCommands } from './program-member.ts';
-import { addSwitchoverCommand } from './program-switchover.ts';
+import { addRestartCommand, addSwitchoverCommand } from './program-operate.ts';
 
 /**
  * The commands and their flags. Each action loads its code when it is called, so that `status` does not wait for what only
@@ -83,10 +83,10 @@ Examples:
 }
 
 function addNodeCommand(program: Command): void {
-  program
+  const node = program
     .command('node')
     .description('run one node: its MySQL server, log store, agent and proxies')
-    .requiredOption('--config <file>', 'its configuration (TOML)')
+    .option('--config <file>', 'its configuration (TOML)')
     .addHelpText(
       'after',
       `
@@ -97,7 +97,11 @@ Examples:
   phxsql node --config ./.phxsql/node-1/node.toml
 `,
     )
-    .action(async (flags: { config: string }) => (await import('./commands/node.ts')).runNode(flags.config));
+    .action(async ({ config }: { config?: string }, command: Command) => {
+      if (config === undefined) command.error("error: required option '--config <file>' not specified");
+      await (await import('./commands/node.ts')).runNode(config);
+    });
+  addRestartCommand(node);
 }
 
 function addStatusCommand(program: Command): void {

@@ -4,7 +4,7 @@ import { systemClock } from '../../base/system-clock.ts';
 import { createBinlogsvrClient } from '../../proto/binlogsvr-client.ts';
 import type { SwitchoverOutcome } from '../../proto/binlogsvr-types.ts';
 import { type LastFailover, lastFailover, lastFailoverText } from '../last-failover.ts';
-import type { SwitchoverOptions } from '../program-switchover.ts';
+import type { SwitchoverOptions } from '../program-operate.ts';
 import type { ClusterStatus } from '../status.ts';
 import { rpcAddress, StatusCollector, type StatusSource } from '../status-collector.ts';
 import { sourceOf } from './status.ts';
