@@ -30,6 +30,7 @@ export const RULES = {
   'append-needs-epoch': 'an append counts only in the open epoch it was made under',
   'elect-needs-closed-epoch': 'an election follows the current epoch, and only once that is closed',
   'successor-executed-all': 'whoever becomes master names an index at or beyond the last completed transaction',
+  'newer-mysql-waits': 'no node is elected whose MySQL is of a newer series than that of a voter that is alive',
   'chunks-do-not-count': 'an unfinished transaction makes nobody ineligible',
   'fence-names-epoch': 'a fence closes the epoch it names and no other',
   'closed-epoch-takes-nothing': 'a closed epoch takes no append, no chunk and no renewal',

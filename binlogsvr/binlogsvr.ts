@@ -37,6 +37,8 @@ export type BinlogsvrOptions = Readonly<{
   /** Digest of what all nodes must agree on. */
   configChecksum: Uint8Array;
   version?: string;
+  /** MySQL's version, '' without one. Default: nothing is told of it. */
+  mysqlVersion?: string;
   /** The process before died by a fault of its own, perhaps because of its store. */
   suspectStore?: boolean;
   /** The store failed: the process has to end non-zero. Default: it does. */
@@ -78,6 +80,9 @@ export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogs
       lease,
       addresses: new Map(nodes.map((node) => [node.id, addressOf(node)])),
       ...(options.join ? { join: addressOf(self) } : {}),
+      ...(options.mysqlVersion === undefined
+        ? {}
+        : { runs: { build: options.version ?? '', mysql: options.mysqlVersion } }),
       ...(options.purge === undefined ? {} : { purge: options.purge }),
       onFatal: options.onFatal ?? (() => process.exit(1)),
     },

@@ -5,6 +5,7 @@ import { ruleHolds } from '../base/rules.ts';
 import { GtidSet } from '../mysql/gtid-set.ts';
 import type { Outcome } from '../proto/binlogsvr-types.ts';
 import { isElectable, memberAt } from './membership.ts';
+import { seriesObjection } from './mysql-series.ts';
 import type { Replica } from './replica.ts';
 import type { Applied } from './state-types.ts';
 import type { LogValue } from './values.ts';
@@ -50,6 +51,8 @@ export class LeaseService {
             `this node is ${seat.kind ?? 'a voter that is never elected, by its rule'}`,
           );
         }
+        const newer = seriesObjection(replica.hello().runs, replica.state, replica.membership.connected);
+        if (newer !== null) throw new PhxError('MEMBER_REFUSED', newer);
         if (epoch !== basedOnEpoch) throw new PhxError('WRONG_EPOCH', `epoch is ${epoch}, not ${basedOnEpoch}`);
         if (open) throw new PhxError('WRONG_EPOCH', `epoch ${epoch} of node ${master} is open: fence it first`);
       };

@@ -3,7 +3,8 @@ import { PhxError, reasonOf } from '../base/errors.ts';
 import type { MemberOutcome } from '../proto/binlogsvr-types.ts';
 import { kindOf, memberAt, memberOf, votersOf, votes, wasRemoved } from './membership.ts';
 import { VoterChange, type VoterChangePort } from './membership-change.ts';
-import type { PeerHello } from './peer-transport.ts';
+import { seriesToFinalize } from './mysql-series.ts';
+import type { PeerHello, Software } from './peer-transport.ts';
 import type { Applied, ReplicatedState } from './state-types.ts';
 import { StoreReplacer } from './store-replacer.ts';
 import { chooseSuccessor } from './successor.ts';
@@ -53,6 +54,11 @@ export class Membership {
   /** How a master that is asked to remove itself hands over; without one it refuses. */
   set handOver(handOver: HandOver) {
     this.#handOver = handOver;
+  }
+
+  /** Every connected peer's last hello. */
+  get connected(): readonly PeerHello[] {
+    return this.#p.hellos();
   }
 
   tick(now: number): void {
@@ -106,6 +112,17 @@ export class Membership {
     return this.#one(`the election rule of node ${node}`, timeoutMs, (deadline) =>
       this.#p.submit({ kind: 'setElection', node, election, configVersion: this.#p.state().configVersion }, deadline),
     );
+  }
+
+  /** @throws as the others */
+  finalizeUpgrade(own: Software | undefined, timeoutMs: number): Promise<MemberOutcome> {
+    return this.#one('finalizing the upgrade', timeoutMs, async (deadline) => {
+      const { self, state, submit } = this.#p;
+      const found = seriesToFinalize(self, own, state(), this.connected);
+      if (found.series === null) throw refused(found.reason);
+      const applied = await submit({ kind: 'finalizeUpgrade', mysqlSeries: found.series }, deadline);
+      return { ...applied, reason: applied.accepted ? `MySQL ${found.series}` : applied.reason };
+    });
   }
 
   async #one(what: string, timeoutMs: number, work: (deadline: number) => Promise<Applied>): Promise<MemberOutcome> {

@@ -18,6 +18,8 @@ export type StandingFacts = Readonly<{
   removed: boolean;
   /** The store the log names for that node is connected. */
   isUp: (node: NodeId, storeId: string) => boolean;
+  /** Of mysql-series.ts. */
+  seriesObjection?: string | null;
   /** Of succession.ts. */
   takesOver?: number;
 }>;
@@ -62,7 +64,7 @@ export class Standing {
     if (this.#handOver?.id === id) this.#handOver = { ...this.#handOver, id: 0 };
   }
 
-  #refusal({ self, state }: StandingFacts, now: number): string {
+  #refusal({ self, state, seriesObjection }: StandingFacts, now: number): string {
     const seat = memberAt(state, self);
     if (state.baseline !== null && seat === undefined) return 'this node is not a member of the cluster';
     if (seat !== undefined && !isElectable(seat)) {
@@ -70,6 +72,7 @@ export class Standing {
         ? 'by its election rule this node is never master'
         : `this node is a ${kindOf(seat)}`;
     }
+    if (seriesObjection) return seriesObjection;
     const leaving = this.#handOver;
     const lately = leaving !== null && now < leaving.until && state.epoch === leaving.epoch;
     return lately ? `it hands over to node ${leaving.to}` : '';

@@ -18,6 +18,7 @@ import { HandOver } from './hand-over.ts';
 import { LeaseService } from './lease-service.ts';
 import { memberStatus } from './membership.ts';
 import { Standing } from './membership-view.ts';
+import { seriesObjection } from './mysql-series.ts';
 import { needsClone } from './needs-clone.ts';
 import { Replica } from './replica.ts';
 import type { ReplicaOptions } from './replica-options.ts';
@@ -43,6 +44,7 @@ export class NodeServices {
   readonly lease: LeaseService;
   readonly feed: ViewFeed;
   readonly #node: ReplicaOptions['self'];
+  readonly #runs: ReplicaOptions['runs'];
   readonly #clock: Clock;
   readonly #process: ProcessFacts;
   readonly #startedAt: number;
@@ -61,6 +63,7 @@ export class NodeServices {
     const { clock, self, transport, log } = options;
     this.replica = replica;
     this.#node = self;
+    this.#runs = options.runs;
     this.#clock = clock;
     this.#process = process;
     this.#startedAt = startedAt;
@@ -140,11 +143,17 @@ export class NodeServices {
         takeoverInMs: replica.takeoverInMs,
         removed: replica.removal.self,
         takesOver: this.#succession.takesOver,
+        seriesObjection: seriesObjection(this.#runs, replica.state, replica.membership.connected),
         isUp: (node, storeId) =>
           replica.peers().some((peer) => peer.node === node && peer.connected && peer.storeId === storeId),
       }),
       nowMs: this.#clock.now(),
     });
+  }
+
+  /** @throws PhxError TIMEOUT, UNAVAILABLE: unknown what became of it */
+  finalizeUpgrade(timeoutMs: number): Promise<MemberOutcome> {
+    return this.replica.membership.finalizeUpgrade(this.#runs, timeoutMs);
   }
 
   /** @throws PhxError TIMEOUT: unknown what became of it, the status tells */

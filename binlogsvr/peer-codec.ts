@@ -24,6 +24,7 @@ export type WireHello = {
   founders: { node: number; storeId: string }[];
   incarnation: number;
   leaseAge?: LeaseAge | null;
+  runs?: { build: string; mysql: string } | null;
   joins?: PlainAddress | null;
 };
 export type WireFrame = { hello?: WireHello | null; messages?: WireMessage[] };
@@ -245,6 +246,7 @@ export function helloFromWire(wire: WireHello): PeerHello {
     empty: wire.empty,
     founders: wire.founders.map((f) => ({ node: nodeId(f.node), storeId: f.storeId })),
     leaseAge: wire.leaseAge ?? null,
+    ...(wire.runs ? { runs: { build: wire.runs.build, mysql: wire.runs.mysql } } : {}),
     ...(joins === undefined ? {} : { joins }),
   };
 }

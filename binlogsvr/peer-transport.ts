@@ -56,6 +56,9 @@ export type PeerMessage =
   | Readonly<{ kind: 'query'; id: number }>
   | Readonly<{ kind: 'answer'; id: number; highestAccepted: number; chosenUpTo: number }>;
 
+/** What a node runs: our version, and MySQL's in full, '' where there is none. */
+export type Software = Readonly<{ build: string; mysql: string }>;
+
 /** What a node says of itself and its store before anything else. */
 export type PeerHello = Readonly<{
   node: NodeId;
@@ -71,6 +74,8 @@ export type PeerHello = Readonly<{
   founders: readonly Member[];
   /** So that a node that was restarted does not wait once more for a lease that ran out meanwhile. */
   leaseAge: LeaseAge | null;
+  /** Absent: said by a version that does not tell. */
+  runs?: Software;
   /** Said by a node that is no member and wants to be: where it is dialled. */
   joins?: PeerAddress;
 }>;

@@ -424,6 +424,7 @@ export class GrpcPeers implements PeerTransport {
       founders: hello.founders.map(({ node, storeId }) => ({ node, storeId })),
       incarnation: hello.incarnation,
       ...(hello.leaseAge === null ? {} : { leaseAge: hello.leaseAge }),
+      ...(hello.runs === undefined ? {} : { runs: hello.runs }),
       ...(hello.joins === undefined ? {} : { joins: addressToPlain(hello.joins) }),
     };
   }

@@ -1,7 +1,7 @@
 import type { NodeId } from '../base/brands.ts';
 import type { Clock, Logger, Random } from '../base/ports.ts';
 import type { LeaseTimes } from '../base/topology.ts';
-import type { PeerTransport } from './peer-transport.ts';
+import type { PeerTransport, Software } from './peer-transport.ts';
 import type { PurgePolicy } from './purge-policy.ts';
 import type { LogStore, OpenReport } from './store-port.ts';
 import type { PeerAddress } from './values.ts';
@@ -22,6 +22,8 @@ export type ReplicaOptions = Readonly<{
   addresses?: ReadonlyMap<NodeId, PeerAddress>;
   /** Where peers dial this node: it joins a cluster there is. */
   join?: PeerAddress;
+  /** Told to peers. */
+  runs?: Software;
   /** Default: DEFAULT_PURGE. */
   purge?: PurgePolicy;
   /** The store failed: the process has to end (an acceptor that cannot remember must not answer). */

@@ -309,6 +309,7 @@ export class Replica implements LogSource, PeerHandler {
       empty: this.#o.report.empty && !this.#writer.used,
       founders: this.#voting.founders,
       leaseAge: this.#leases.age(),
+      ...(this.#o.runs === undefined ? {} : { runs: this.#o.runs }),
       ...this.#voting.joins(this.#state),
     };
   }

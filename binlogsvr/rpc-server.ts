@@ -82,6 +82,7 @@ export function registerRpc(server: Server, services: NodeServices, security: Se
   });
   server.addService(serviceClass('binlogsvr.proto', 'Admin').service, {
     status: unary(() => services.status()),
+    finalizeUpgrade: unary((_: object, ms) => services.finalizeUpgrade(ms)),
     switchover: unary(({ to, timeoutMs }: { to: number; timeoutMs: number }, ms) =>
       services.switchover(to, Math.min(timeoutMs, ms)),
     ),

@@ -6,6 +6,7 @@ import { invariant, unreachable } from '../base/invariant.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { GtidSet } from '../mysql/gtid-set.ts';
 import { electionOf, judgeMembership, kindOf } from './membership.ts';
+import { compareSeries, seriesOf } from './mysql-series.ts';
 import {
   type Accepted,
   type Applied,
@@ -49,6 +50,7 @@ export function initialState(): ReplicatedState {
     configVersion: 0,
     membersSince: NO_INSTANCE,
     removed: [],
+    mysqlSeries: '',
   };
 }
 
@@ -96,6 +98,8 @@ function judge(state: ReplicatedState, instance: InstanceId, value: LogValue): V
     case 'replaceMember':
     case 'setElection':
       return judgeMembership(state, instance, value);
+    case 'finalizeUpgrade':
+      return judgeFinalize(state, value.mysqlSeries);
     default:
       return unreachable(value);
   }
@@ -261,6 +265,14 @@ function judgeFence(state: ReplicatedState, value: Extract<LogValue, { kind: 'fe
   return { change: { open: false, chunk: null } };
 }
 
+function judgeFinalize(state: ReplicatedState, mysqlSeries: string): Verdict {
+  if (seriesOf(mysqlSeries) !== mysqlSeries || mysqlSeries === '')
+    return refuse('NOT_SUCCESSOR', `${mysqlSeries} is no MySQL series`);
+  if (state.mysqlSeries !== '' && compareSeries(mysqlSeries, state.mysqlSeries) <= 0)
+    return refuse('NOT_SUCCESSOR', `the upgrade was finalized with MySQL ${state.mysqlSeries} already`);
+  return { change: { mysqlSeries } };
+}
+
 function requireEpoch(state: ReplicatedState, epoch: Epoch): Refusal | null {
   if (epoch !== state.epoch) return wrongEpoch(state, epoch);
   if (state.open || !ruleHolds('closed-epoch-takes-nothing')) return null;
@@ -319,12 +331,14 @@ const StateJson = z.object({
   // States from before there were changes of members lack these, and those without one are written as they were.
   membersSince: count.default(0).transform(instanceId),
   removed: z.array(z.object({ node: count.transform(nodeId), storeId: z.string() })).default([]),
+  mysqlSeries: z.string().default(''),
 });
 
 export function stateToJson(state: ReplicatedState): string {
   const removed = state.removed.length === 0 ? undefined : state.removed;
   const membersSince = state.membersSince === NO_INSTANCE ? undefined : state.membersSince;
-  return JSON.stringify({ ...state, gtidSet: state.gtidSet.toString(), membersSince, removed });
+  const mysqlSeries = state.mysqlSeries === '' ? undefined : state.mysqlSeries;
+  return JSON.stringify({ ...state, gtidSet: state.gtidSet.toString(), membersSince, removed, mysqlSeries });
 }
 
 /** Throws STORE_CORRUPT on anything stateToJson cannot have written. */

@@ -35,6 +35,8 @@ export type ReplicatedState = Readonly<{
   membersSince: InstanceId;
   /** Stores that were members and may not come back (newest last, REMOVED_MAX of them): their nodes are told so. */
   removed: readonly Pick<Member, 'node' | 'storeId'>[];
+  /** The MySQL series the last upgrade was finalized with; '' before the first. */
+  mysqlSeries: string;
 }>;
 
 export type Refusal = Readonly<{ code: ErrorCode; reason: string }>;

@@ -29,6 +29,7 @@ type ValuePlain = Readonly<{
   removeMember?: Readonly<{ node: number; configVersion: number }> | null;
   replaceMember?: Readonly<{ node: number; member?: PlainMember | null; configVersion: number }> | null;
   setElection?: Readonly<{ node: number; election: number; configVersion: number }> | null;
+  finalizeUpgrade?: Readonly<{ mysqlSeries: string }> | null;
 }>;
 
 type ItemPlain = Readonly<{
@@ -94,6 +95,8 @@ function toPlain(value: LogValue): ValuePlain {
       const { node, election, configVersion } = value;
       return { setElection: { node, election: RULES.indexOf(election), configVersion } };
     }
+    case 'finalizeUpgrade':
+      return { finalizeUpgrade: value };
     default:
       return unreachable(value);
   }
@@ -155,6 +158,7 @@ function fromPlain(plain: ValuePlain, length: number): LogValue {
     return { kind: 'replaceStore', node: nodeId(node), oldStoreId, newStoreId, configVersion: count(configVersion) };
   }
   if (plain.noop) return { kind: 'noop' };
+  if (plain.finalizeUpgrade) return { kind: 'finalizeUpgrade', mysqlSeries: plain.finalizeUpgrade.mysqlSeries };
   return membershipFromPlain(plain, length);
 }
 

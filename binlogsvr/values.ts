@@ -13,6 +13,8 @@ export type LogValue =
   | Readonly<{ kind: 'fence'; epoch: Epoch; basedOnRenewal: number; by: NodeId; release: boolean }>
   | Readonly<{ kind: 'transfer'; epoch: Epoch; to: NodeId; executedUpTo: InstanceId }>
   | Readonly<{ kind: 'replaceStore'; node: NodeId; oldStoreId: string; newStoreId: string; configVersion: number }>
+  /** All members' MySQL has reached this series: what it cannot undo may be used from here on. */
+  | Readonly<{ kind: 'finalizeUpgrade'; mysqlSeries: string }>
   | MembershipValue;
 
 /**

@@ -61,3 +61,27 @@ Examples:
       await restartNodes(which === undefined ? [] : [which], command.optsWithGlobals<RestartOptions>());
     });
 }
+
+export type FinalizeOptions = Readonly<{ dir: string; config?: string }>;
+
+export function addUpgradeCommand(program: Command): void {
+  program
+    .command('upgrade')
+    .description('what belongs to upgrading the nodes one after the other')
+    .command('finalize')
+    .description('say that all nodes run their new version: from here on there is no way back')
+    .option('--dir <dir>', 'a cluster on this machine', DEFAULT_DIR)
+    .option('--config <file>', 'or the configuration of one of its nodes')
+    .addHelpText(
+      'after',
+      `
+While nodes run different series of MySQL (8.4 and 9.7) the newer ones are not elected as long as an older voter is alive: an older
+MySQL cannot follow a newer one. Upgrade all (phxsql node restart), then finalize; it is refused until all members are connected
+and have reached the same series.
+
+Example:
+  phxsql upgrade finalize
+`,
+    )
+    .action(async (flags: FinalizeOptions) => (await import('./commands/upgrade.ts')).finalizeUpgrade(flags));
+}

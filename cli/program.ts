@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { version } from './entry.ts';
 import { DEFAULT_DIR, integer } from './program-flags.ts';
 import { addMemberCommands } from './program-member.ts';
-import { addRestartCommand, addSwitchoverCommand } from './program-operate.ts';
+import { addRestartCommand, addSwitchoverCommand, addUpgradeCommand } from './program-operate.ts';
 
 /**
  * The commands and their flags. Each action loads its code when it is called, so that `status` does not wait for what only
@@ -36,6 +36,7 @@ Examples:
   addStatusCommand(program);
   addSwitchoverCommand(program);
   addMemberCommands(program);
+  addUpgradeCommand(program);
   addInternalCommands(program);
   return program;
 }

@@ -107,6 +107,10 @@ class GrpcBinlogsvrClient implements BinlogsvrClient, MembershipClient {
     return this.#call(this.#admin, 'changeMember', change, timeoutMs);
   }
 
+  finalizeUpgrade(timeoutMs: number): Promise<MemberOutcome> {
+    return this.#call(this.#admin, 'finalizeUpgrade', {}, timeoutMs);
+  }
+
   switchover(to: number, timeoutMs: number): Promise<SwitchoverOutcome> {
     return this.#call(this.#admin, 'switchover', { to, timeoutMs }, timeoutMs + SWITCHOVER_END_MS);
   }

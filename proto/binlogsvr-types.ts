@@ -224,6 +224,8 @@ export type TailTransaction = Readonly<{ gtid: string; crc: number }>;
 export interface MembershipClient {
   /** To node `to`, 0: whoever is freshest. Not accepted: the master goes on. @throws PhxError TIMEOUT, UNAVAILABLE: unknown */
   switchover(to: number, timeoutMs: number): Promise<SwitchoverOutcome>;
+  /** Accepted: `reason` names what was finalized. @throws PhxError TIMEOUT, UNAVAILABLE: unknown, ask again */
+  finalizeUpgrade(timeoutMs: number): Promise<MemberOutcome>;
   /** An answer that is not accepted changed nothing. @throws PhxError TIMEOUT, UNAVAILABLE: unknown, look at the status */
   changeMember(change: MemberChange, timeoutMs: number): Promise<MemberOutcome>;
 }

@@ -34,6 +34,7 @@ export async function runBinlogsvr(file: string): Promise<void> {
   const { cluster, node, self, nodes, security, lease, dataDir } = config;
   const log = createLogger('binlogsvr', node);
   const clock = systemClock;
+  const witness = config.join?.kind === 'witness';
   const binlogsvr = await startBinlogsvr({
     cluster,
     self,
@@ -48,6 +49,7 @@ export async function runBinlogsvr(file: string): Promise<void> {
     log,
     configChecksum: Buffer.from(configChecksum(config), 'hex'),
     version: version(),
+    mysqlVersion: witness ? '' : readMysqlInstall(config).version,
     suspectStore: process.env[DIED_OF] !== undefined,
     onFatal: (error) => {
       // An acceptor that cannot remember must not answer.
@@ -76,7 +78,6 @@ export async function runBinlogsvr(file: string): Promise<void> {
   binlogsvr.setSyncStatus(sync.status);
   binlogsvr.onReport(({ attachEpoch, mysqlSocket }) => sync.aim({ epoch: attachEpoch, socketPath: mysqlSocket }));
 
-  const witness = config.join?.kind === 'witness';
   const dump = witness
     ? null
     : await startDumpServer({
