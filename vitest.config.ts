@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 const full = process.env['PHXSQL_TIER'] === 'full';
@@ -9,6 +10,8 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          maxWorkers: availableParallelism(),
+          sequence: { groupOrder: 0 },
           include: ['test/*.test.ts', 'test/{unit,script,sim}/**/*.test.ts'],
           testTimeout: full ? 1_800_000 : 60_000,
           hookTimeout: 60_000,
@@ -17,6 +20,7 @@ export default defineConfig({
       {
         test: {
           name: 'e2e',
+          sequence: { groupOrder: 1 },
           include: ['test/integration/**/*.test.ts', 'test/e2e/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: full ? 3_600_000 : 300_000,

@@ -113,9 +113,18 @@ function addStatusCommand(program: Command): void {
     .option('--last-failover', 'instead: where the time went in the last change of master')
     .option('--dir <dir>', 'a cluster on this machine', DEFAULT_DIR)
     .option('--config <file>', 'or the configuration of one of its nodes')
+    .option('--timeout <seconds>', 'how long a node has for its answer', integer)
     .addHelpText(
       'after',
-      '\nAnswers within 2 s whatever is down.\n\nExamples:\n  phxsql status\n  phxsql status --json | jq .master\n  phxsql status --last-failover\n',
+      `
+Without --timeout it answers within 2 s whatever is down; a node that takes longer counts as down, which on a very busy
+machine says little.
+
+Examples:
+  phxsql status
+  phxsql status --json | jq .master
+  phxsql status --last-failover
+`,
     )
     .action(async (flags: StatusOptions) => (await import('./commands/status.ts')).showStatus(flags));
 }
@@ -147,4 +156,10 @@ export type StartOptions = Readonly<{
   json?: true;
 }>;
 
-export type StatusOptions = Readonly<{ json?: true; lastFailover?: true; dir: string; config?: string }>;
+export type StatusOptions = Readonly<{
+  json?: true;
+  lastFailover?: true;
+  dir: string;
+  config?: string;
+  timeout?: number;
+}>;

@@ -14,13 +14,17 @@ const ASKING_MS_MIN = 400;
 /** `phxsql status`: exits 0 if there is a master, 1 if not. */
 export async function showStatus(flags: StatusOptions): Promise<void> {
   const collector = new StatusCollector(sourceOf(flags), systemClock);
-  const timeoutMs = Math.max(ASKING_MS_MIN, Math.min(STATUS_TIMEOUT_MS, ASKING_ENDS_MS - performance.now()));
+  const timeoutMs = flags.timeout === undefined ? askingMs() : flags.timeout * 1000;
   if (flags.lastFailover) return await showLastFailover(collector, timeoutMs, flags.json === true);
   const status = await collector.collect(timeoutMs);
   const text = flags.json ? JSON.stringify(status, null, 2) : statusText(status);
   await new Promise<void>((resolve) => process.stdout.write(`${text}\n`, () => resolve()));
   // Connections to nodes that are down would keep the process for a while.
   process.exit(status.master === null ? 1 : 0);
+}
+
+function askingMs(): number {
+  return Math.max(ASKING_MS_MIN, Math.min(STATUS_TIMEOUT_MS, ASKING_ENDS_MS - performance.now()));
 }
 
 /** `phxsql status --last-failover`: exits 1 if nobody remembers one. */

@@ -94,7 +94,10 @@ export class TestCluster implements AsyncDisposable {
 
   /** The exit code tells whether there is a master; the JSON comes either way. */
   async status(): Promise<Status> {
-    const text = await this.cli(['status', '--json'], 10_000).catch((error: { stdout?: string }) => error.stdout ?? '');
+    // Tests share two cores with what they test: a node that is late is not down.
+    const text = await this.cli(['status', '--json', '--timeout', '5'], 10_000).catch(
+      (error: { stdout?: string }) => error.stdout ?? '',
+    );
     return JSON.parse(text) as Status;
   }
 
