@@ -1,5 +1,6 @@
-import { INTERNAL_ACCOUNTS } from '../base/accounts.ts';
+import { INTERNAL_ACCOUNTS, internalPassword } from '../base/accounts.ts';
 import type { Logger } from '../base/ports.ts';
+import type { Security } from '../base/topology.ts';
 import type { MysqldServer } from './mysqld-server.ts';
 import { sqlText } from './sql-text.ts';
 
@@ -7,6 +8,7 @@ import { sqlText } from './sql-text.ts';
 const STATEMENT_MS_MAX = 10_000;
 
 const ROOT = `'root'@'%'`;
+const CLONE = `'${INTERNAL_ACCOUNTS.clone}'@'%'`;
 
 /**
  * What the clients' root may do: everything an administrator of data needs, and nothing that goes around the log (design
@@ -69,37 +71,57 @@ const REVOKED_ON_MYSQL =
   'INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, TRIGGER, CREATE ROUTINE, ALTER ROUTINE, EVENT, CREATE VIEW';
 
 /**
- * On the first master of a cluster: root@'%', who replicates through the log like anything else. Made in steps that can be
- * repeated, the password last, so that a master that dies in between leaves no usable half.
- * True if there was none.
+ * On a master that opens: the accounts every node has to have, made where they are missing; they replicate through the log like
+ * anything else. root@'%' on the first master; the account nodes copy their data with also in clusters from before there was one.
  */
-export async function ensureRootAccount(
+export async function ensureAccounts(
   server: Pick<MysqldServer, 'admin' | 'rootPassword'>,
+  security: Security,
   log: Logger,
-): Promise<boolean> {
-  const { admin } = server;
-  const [found = [], known = []] = await admin.work(
+): Promise<void> {
+  const [found = [], known = []] = await server.admin.work(
     [
-      `SELECT account_locked AS locked FROM mysql.user WHERE user = 'root' AND host = '%'`,
+      `SELECT user, account_locked AS locked FROM mysql.user
+        WHERE host = '%' AND user IN ('root', '${INTERNAL_ACCOUNTS.clone}')`,
       `SELECT PRIVILEGE_TYPE AS name FROM information_schema.USER_PRIVILEGES
         WHERE GRANTEE = '''${INTERNAL_ACCOUNTS.agent}''@''localhost'''`,
     ],
     STATEMENT_MS_MAX,
   );
-  const account = found[0];
-  if (account !== undefined && account['locked'] !== 'Y') return false;
+  const usable = (user: string): boolean => found.some((row) => row['user'] === user && row['locked'] !== 'Y');
+  if (!usable('root')) await makeRoot(server, new Set(known.map((row) => String(row['name']))), log);
+  if (!usable(INTERNAL_ACCOUNTS.clone)) await makeCloneAccount(server, security, log);
+}
+
+/** Made in steps that can be repeated, the password last, so that a master that dies in between leaves no usable half. */
+async function makeRoot(
+  server: Pick<MysqldServer, 'admin' | 'rootPassword'>,
+  known: ReadonlySet<string>,
+  log: Logger,
+): Promise<void> {
   const password = await server.rootPassword();
-  const here = new Set(known.map((row) => String(row['name'])));
-  const dynamic = ROOT_DYNAMIC_PRIVILEGES.filter((name) => here.has(name));
-  // One round trip each: every statement waits for its ack, and a missed deadline must not leave a queue behind it.
-  for (const statement of [
+  const dynamic = ROOT_DYNAMIC_PRIVILEGES.filter((name) => known.has(name));
+  await oneByOne(server, [
     `CREATE USER IF NOT EXISTS ${ROOT} IDENTIFIED BY ${sqlText(password)} ACCOUNT LOCK`,
     `GRANT ${[...ROOT_PRIVILEGES, ...dynamic].join(', ')} ON *.* TO ${ROOT} WITH GRANT OPTION`,
     `REVOKE ${REVOKED_ON_MYSQL} ON mysql.* FROM ${ROOT}`,
     `ALTER USER ${ROOT} ACCOUNT UNLOCK`,
-  ]) {
-    await admin.work([statement], STATEMENT_MS_MAX);
-  }
+  ]);
   log.info(`created root@'%'`, { dynamicPrivileges: dynamic });
-  return true;
+}
+
+/** SYSTEM_USER gives nothing; it keeps administrators without it from changing or dropping the account. */
+async function makeCloneAccount(server: Pick<MysqldServer, 'admin'>, security: Security, log: Logger): Promise<void> {
+  const password = internalPassword(security.clusterSecret, 'clone');
+  await oneByOne(server, [
+    `CREATE USER IF NOT EXISTS ${CLONE} IDENTIFIED BY ${sqlText(password)} PASSWORD EXPIRE NEVER ACCOUNT LOCK`,
+    `GRANT BACKUP_ADMIN, SYSTEM_USER ON *.* TO ${CLONE}`,
+    `ALTER USER ${CLONE} ACCOUNT UNLOCK`,
+  ]);
+  log.info(`created ${CLONE}`);
+}
+
+/** One round trip each: every statement waits for its ack, and a missed deadline must not leave a queue behind it. */
+async function oneByOne({ admin }: Pick<MysqldServer, 'admin'>, statements: readonly string[]): Promise<void> {
+  for (const statement of statements) await admin.work([statement], STATEMENT_MS_MAX);
 }

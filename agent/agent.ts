@@ -3,7 +3,7 @@ import type { MonoMs } from '../base/brands.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import { InvariantError, unreachable } from '../base/invariant.ts';
 import type { AgentReport, AgentRole } from '../proto/binlogsvr-types.ts';
-import { type AgentContext, type AgentOptions, Doubt, type Exposure, NotYet, Unfit } from './context.ts';
+import { type AgentContext, type AgentOptions, type Cure, Doubt, type Exposure, NotYet, Unfit } from './context.ts';
 import { type Action, decide, type Observation, syncAttached } from './decide.ts';
 import { demote } from './demotion.ts';
 import { DiskProbe } from './disk-probe.ts';
@@ -13,8 +13,10 @@ import { describeExit, type MysqldExit } from './mysqld-host.ts';
 import { MysqldWatch } from './mysqld-watch.ts';
 import { heed } from './outcome.ts';
 import { GivenUp, openForWrites, promote } from './promotion.ts';
-import { openForReads, recover, settle } from './recovery.ts';
-import { Rest } from './rest.ts';
+import { EndedAtStart, openForReads, recover, settle, takeOffline } from './recovery.ts';
+import { composeReport } from './report.ts';
+import { Reprovisioner } from './reprovision.ts';
+import { Rest, retryMs } from './rest.ts';
 import { move } from './roles.ts';
 import { stopMysqld } from './shutdown.ts';
 import { SuspendDetector } from './suspend-detector.ts';
@@ -25,9 +27,6 @@ import { ViewKeeper } from './view-keeper.ts';
 const TICK_MS = 100;
 /** After an action its effect is on its way to the view: asking again at once would only repeat it. */
 const SETTLE_MS = 10;
-/** Between attempts of something that failed; doubles up to the second. */
-const RETRY_MS = 250;
-const RETRY_MS_MAX = 5_000;
 /** Candidates wait a random part of this, so that they rarely collide. */
 const STAND_JITTER_MS = 100;
 const RPC_MS_MAX = 5_000;
@@ -68,10 +67,12 @@ class AgentRunner implements Agent {
   readonly #takeOver = new TakeOver();
   readonly #incarnation: number;
   readonly #index: number;
+  readonly #reprovisioner: Reprovisioner | null;
   #role: AgentRole = 'stopped';
   #reason = 'starts';
   #exposure: Exposure = { servingWrites: false, attachEpoch: 0, reachable: true };
   #failure = '';
+  #cure: Cure = 'person';
   #masterEpoch = 0;
   /** Until then a proxy may take this node for the master. */
   #trustedUntil: number;
@@ -136,6 +137,7 @@ class AgentRunner implements Agent {
       }),
       lost: (epoch, reason) => this.#onLost(epoch, reason),
     });
+    this.#reprovisioner = options.reprovision === undefined ? null : new Reprovisioner(options.reprovision);
     this.#incarnation = clock.wall();
     this.#index = Math.max(
       0,
@@ -149,6 +151,12 @@ class AgentRunner implements Agent {
   /** What runs already is watched; whether it may stay is decided like everything else. */
   async adopt(): Promise<void> {
     const { server, watch, log } = this.#context;
+    try {
+      await this.#reprovisioner?.load();
+    } catch (error) {
+      this.#failure = reasonOf(error);
+      this.#become('failed', this.#failure);
+    }
     const found = server.processes.current();
     if (found === null) return;
     const ours = await server.processes.isOurs(found.pid);
@@ -167,32 +175,25 @@ class AgentRunner implements Agent {
   }
 
   report(): AgentReport {
-    const { watch, server, views } = this.#context;
-    const { probe, channel } = watch;
-    this.#gtidExecuted = probe?.gtidExecuted ?? this.#gtidExecuted;
-    const applying = channel?.applier ?? false;
-    // What is read of it would be older with every moment, and nothing would show it.
-    const removed = views.view?.membership?.kind === 'removed';
-    return {
-      role: this.#role,
+    const copyBase = this.#reprovisioner?.base ?? '';
+    const { probe } = this.#context.watch;
+    // Of a mysqld that is gone the last word counts; of data that is being replaced none does.
+    this.#gtidExecuted = probe?.gtidExecuted ?? (copyBase === '' ? this.#gtidExecuted : '');
+    return composeReport(this.#context, {
       reason: this.#reason,
       gtidExecuted: this.#gtidExecuted,
-      servingReads: this.#role === 'replica' && applying && probe !== null && !probe.offlineMode && !removed,
-      servingWrites: this.#role === 'master' && this.#exposure.servingWrites,
       epoch: this.#masterEpoch,
-      attachEpoch: this.#exposure.attachEpoch,
-      mysqlSocket: watch.pid !== null && this.#exposure.reachable ? server.socket : '',
-      mysqldPid: watch.pid ?? 0,
-      ioRunning: channel?.receiver === 'ON',
-      sqlRunning: applying,
-      pinned: [probe?.pinned ?? '', this.#ignored].filter((each) => each !== '').join('; '),
+      exposure: this.#exposure,
+      ignored: this.#ignored,
       incarnation: this.#incarnation,
       takesOver: this.#takeOver.epoch,
       takeOverObjection: this.#takeOver.objection,
       undoneId: this.#handedOver.undone === '' ? 0 : this.#handedOver.id,
       undoneReason: this.#handedOver.undone,
       turns: this.#context.timeline.accounts,
-    };
+      mysqlVersion: this.#reprovisioner?.mysqlVersion ?? '',
+      cloneBase: copyBase,
+    });
   }
 
   async shutdown(): Promise<void> {
@@ -285,6 +286,8 @@ class AgentRunner implements Agent {
       unhealthy: this.#keeper.unhealthy,
       suspended: this.#suspend.look(),
       failure: this.#failure,
+      cure: this.#cure,
+      ...(this.#reprovisioner === null ? {} : { reprovision: this.#reprovisioner.facts(now) }),
       trustedMs: Math.max(0, this.#trustedUntil - now),
       attachedMs: now - this.#attachedAt,
       emptyLogMs: this.#emptyLogSince === null ? 0 : now - this.#emptyLogSince,
@@ -306,6 +309,7 @@ class AgentRunner implements Agent {
         return;
       case 'settle':
         await settle(context, action.reason);
+        await this.#reprovisioner?.settled(context);
         this.#attachedAt = context.clock.now();
         return;
       case 'openForReads':
@@ -349,8 +353,11 @@ class AgentRunner implements Agent {
         if (this.#handedOver.undone === '') this.#leave();
         return await context.views.push();
       }
+      case 'reprovision':
+        this.#leave();
+        return await this.#reprovisioner?.run(context, action.kind, action.reason);
       case 'fail':
-        throw new Unfit(action.reason);
+        throw new Unfit(action.reason, action.cure);
       default:
         return unreachable(action);
     }
@@ -401,9 +408,10 @@ class AgentRunner implements Agent {
   }
 
   async #onFailure(action: Action, error: unknown): Promise<void> {
-    const { watch, log, admin } = this.#context;
+    const { watch, log } = this.#context;
     if (this.#stopping) return;
     const reason = reasonOf(error);
+    if (error instanceof EndedAtStart) await this.#reprovisioner?.startFailed();
     if (error instanceof NotYet || error instanceof GivenUp) log.info(`${action.do}: not yet`, { reason });
     else log.warn(`${action.do} failed`, { reason, ...(error instanceof PhxError ? { code: error.code } : {}) });
     if (error instanceof Doubt) {
@@ -416,24 +424,17 @@ class AgentRunner implements Agent {
       await this.#expose({ servingWrites: false, attachEpoch: 0 });
     } else if (error instanceof Unfit) {
       this.#failure = reason;
+      this.#cure = error.cure;
       this.#leave();
       this.#become('failed', reason);
       void this.#expose({ servingWrites: false, attachEpoch: 0 });
-      if (watch.pid !== null) {
-        await admin.work(['SET GLOBAL offline_mode = ON'], RPC_MS_MAX).catch((failure: unknown) => {
-          log.warn('cannot take mysqld offline', { reason: reasonOf(failure) });
-        });
-      }
+      if (watch.pid !== null) await takeOffline(this.#context);
     } else if (action.do === 'settle' && error instanceof PhxError && error.code === 'TIMEOUT') {
       watch.condemn();
     }
     this.#say(reason);
-    const pauseMs = Math.min(
-      RETRY_MS * 2 ** Math.min(this.#failures, 8),
-      action.do === 'recover' ? RETRY_MS_MAX : RETRY_MS * 4,
-    );
+    await this.#rest.pause(retryMs(this.#failures, action.do === 'recover'));
     this.#failures += 1;
-    await this.#rest.pause(pauseMs);
   }
 
   #become(role: AgentRole, reason: string): void {

@@ -4,6 +4,7 @@ import type { AgentRole, BinlogsvrClient } from '../proto/binlogsvr-types.ts';
 import type { MysqldAdmin } from './mysqld-admin.ts';
 import type { MysqldServer } from './mysqld-server.ts';
 import type { MysqldWatch } from './mysqld-watch.ts';
+import type { ReprovisionOptions } from './reprovision.ts';
 import type { Timeline } from './timeline.ts';
 import type { ViewKeeper } from './view-keeper.ts';
 
@@ -23,6 +24,8 @@ export type AgentOptions = Readonly<{
   clock: Clock;
   random: Random;
   log: Logger;
+  /** Absent: a node whose data has to be replaced says so and waits. */
+  reprovision?: ReprovisionOptions;
 }>;
 
 /** What the outside may do with this node's mysqld; goes into every report. */
@@ -67,7 +70,18 @@ export class Doubt extends Error {
   }
 }
 
-/** This node cannot serve until a person (or a re-provisioning) has acted. */
+/**
+ * What makes an unfit node fit again: its data taken anew from another node; or a person, where the data may be right and what
+ * it was judged by wrong (a password that does not fit: another cluster's data directory, or another cluster's secret).
+ */
+export type Cure = 'reprovision' | 'person';
+
+/** This node cannot serve until somebody has acted. */
 export class Unfit extends Error {
   override readonly name = 'Unfit';
+  readonly cure: Cure;
+  constructor(reason: string, cure: Cure = 'person') {
+    super(reason);
+    this.cure = cure;
+  }
 }

@@ -2,7 +2,9 @@ import { unreachable } from '../base/invariant.ts';
 import { ruleHolds } from '../base/rules.ts';
 import type { LeaseTimes } from '../base/topology.ts';
 import type { AgentRole, View } from '../proto/binlogsvr-types.ts';
+import type { Cure } from './context.ts';
 import type { Channel, Probe } from './mysqld-admin.ts';
+import type { ReprovisionFacts, ReprovisionKind } from './reprovision-plan.ts';
 
 /**
  * What to do next, decided without doing it: `decide(observation)` is a pure function of what is known about the log
@@ -45,6 +47,8 @@ export type MysqldFacts =
       waitingMs: number;
       /** How long new logins have been failing while the open connections answer. */
       loginBlockedMs: number;
+      /** GTIDs it does not count as executed any more; '' or absent: none. */
+      lost?: string;
       /** Epoch this process was opened for writes in, by the mark on disk; 0 = none. */
       openedFor: number;
     }>;
@@ -66,8 +70,11 @@ export type Observation = Readonly<{
   unhealthy: Readonly<{ reason: string; sinceMs: number }> | null;
   /** The machine was suspended since the last look: a lease held before is over. */
   suspended: boolean;
-  /** Why role failed. */
+  /** Why role failed, and who can end that. */
   failure: string;
+  cure?: Cure;
+  /** Absent: this agent does not replace its node's data. */
+  reprovision?: ReprovisionFacts;
   /**
    * How long a proxy that hears of nothing newer may still take this node for the master: one takeover from when it left the
    * role, or from when this agent began, who does not know what its predecessor was.
@@ -104,7 +111,9 @@ export type Action =
   | Readonly<{ do: 'demote'; epoch: number; release: boolean; reason: string }>
   /** A planned switchover: mysqld is closed, `to` is made master. */
   | Readonly<{ do: 'handOver'; id: number; epoch: number; to: number }>
-  | Readonly<{ do: 'fail'; reason: string }>;
+  | Readonly<{ do: 'fail'; reason: string; cure: Cure }>
+  /** Take the data anew from another node, or go on with that. */
+  | Readonly<{ do: 'reprovision'; kind: ReprovisionKind; reason: string }>;
 
 const wait = (reason: string): Action => ({ do: 'wait', reason });
 const kill = (reason: string, suspects = false): Action => ({ do: 'recover', reason, suspects });
@@ -118,6 +127,8 @@ export function decide(o: Observation): Action {
     const ended = o.role === 'stopped' && o.mysqld.state === 'none';
     return ended ? wait(REMOVED) : { do: 'retire', reason: REMOVED };
   }
+  // What lies in the data directory is neither the old data nor a whole copy.
+  if (o.reprovision?.underWay) return replaceData(o, 'behind', 'a re-provisioning was begun');
   switch (o.role) {
     case 'stopped':
       return decideAdoption(o);
@@ -235,6 +246,9 @@ export function troubleOfReplica(o: Observation): Action | null {
   }
   if (!probe.superReadOnly) return kill('super_read_only was switched off on a replica', true);
   if (probe.pinned !== '') return kill(`pinned settings were changed: ${probe.pinned}`);
+  if (mysqld.channel?.foreign) return kill(`a replication channel '${mysqld.channel.foreign}' that is not ours`);
+  const diverged = divergence(mysqld);
+  if (diverged !== null) return { do: 'fail', reason: diverged, cure: 'reprovision' };
   if (mysqld.relation === 'extra' && mysqld.judged) {
     // The local store may only be behind (it re-learns the log after damage): settle asks a majority before it judges.
     return { do: 'settle', reason: `mysqld has executed what this store does not know: ${mysqld.extra}` };
@@ -247,10 +261,18 @@ export function troubleOfReplica(o: Observation): Action | null {
     o.view !== null
   ) {
     // The local log would only refuse it again.
-    if (o.view.needsClone !== '') return wait(`${o.view.needsClone}; it has to be cloned from another node`);
+    if (o.view.needsClone !== '') return replaceData(o, 'behind', o.view.needsClone);
     const why = channel.error === '' ? '' : `: ${channel.error}`;
     return { do: 'settle', reason: `replication stopped${why}; attaches again` };
   }
+  return null;
+}
+
+/** What shows that the data is not what the log made, though all it counts as executed is in the log. */
+function divergence({ lost, channel }: Running): string | null {
+  if (lost) return `mysqld does not count as executed any more what it had executed: ${lost}`;
+  if (channel?.conflict && !channel.applier)
+    return `the log cannot be applied to this node's data: ${channel.conflict}`;
   return null;
 }
 
@@ -288,6 +310,8 @@ function decideMaster(o: Observation): Action {
   if (mysqld.relation === 'extra' && mysqld.judged) {
     return kill(`mysqld has executed transactions that are not in the log: ${mysqld.extra}`);
   }
+  const diverged = divergence(mysqld);
+  if (diverged !== null) return { do: 'fail', reason: diverged, cure: 'reprovision' };
   if (mysqld.silentMs > o.lease.leaseMs) return kill(`mysqld has not answered for ${seconds(mysqld.silentMs)}`);
   if (o.unhealthy !== null && o.unhealthy.sinceMs > o.lease.leaseMs) return kill(o.unhealthy.reason, true);
   if (
@@ -311,7 +335,17 @@ function decideFailed(o: Observation): Action {
     const open = o.mysqld.state === 'running' && o.mysqld.probe?.superReadOnly === false;
     if (!open) return { do: 'release', epoch: o.view.epoch, reason: o.failure };
   }
-  return wait(o.failure);
+  return o.cure === 'reprovision' ? replaceData(o, 'diverged', o.failure) : wait(o.failure);
+}
+
+/** The node's own data is of no use to the cluster. */
+function replaceData({ reprovision }: Observation, kind: ReprovisionKind, reason: string): Action {
+  if (reprovision === undefined) return wait(`${reason}; it has to be cloned from another node`);
+  const { mode, underWay, retryInMs, said } = reprovision;
+  if (mode === 'off' && !underWay)
+    return wait(`${reason}; it has to be cloned from another node, and recovery.reprovision is off`);
+  if (retryInMs > 0) return wait(`${said}; again in ${Math.ceil(retryInMs / 1000)} s`);
+  return { do: 'reprovision', kind, reason };
 }
 
 export function syncAttached(view: View | null, epoch: number): boolean {

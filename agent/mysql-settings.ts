@@ -103,6 +103,8 @@ export const DEFAULTS: readonly Setting[] = [
   { name: 'innodb_redo_log_capacity', value: '100M', since: [8, 0, 30] },
   { name: 'innodb_log_file_size', value: '48M', until: [8, 0, 30] },
   { name: 'max_connections', value: '500' },
+  // A donor keeps the place of a recipient that is gone for so many minutes, and takes no other: ours begins again instead.
+  { name: 'clone_donor_timeout_after_network_failure', value: '0', loose: true },
   // Without SUPER the clients' root could create no trigger or function; rows are what we log, so it is safe.
   { name: 'log_bin_trust_function_creators', value: 'ON' },
 ];

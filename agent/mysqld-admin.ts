@@ -29,6 +29,10 @@ export type Channel = Readonly<{
   applier: boolean;
   /** Last error of either, in words; '' if none. */
   error: string;
+  /** What the applier found to be other than the log's transactions left it, in words; '' or absent: nothing. */
+  conflict?: string;
+  /** The name of a channel that is not ours; '' or absent: there is none. */
+  foreign?: string;
 }>;
 
 export type Waiter = Readonly<{ user: string; host: string; statement: string }>;

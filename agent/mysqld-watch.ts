@@ -22,6 +22,8 @@ type Watched = {
   channel: Channel | null;
   waitingSince: MonoMs | null;
   loginBlockedSince: MonoMs | null;
+  /** GTIDs it no longer counts as executed. */
+  lost: string;
   /** What moves while commits get through, and when it last did. */
   progress: string;
   progressAt: MonoMs;
@@ -60,6 +62,7 @@ export class MysqldWatch {
       channel: null,
       waitingSince: null,
       loginBlockedSince: null,
+      lost: '',
       progress: '',
       progressAt: now,
     };
@@ -143,6 +146,7 @@ export class MysqldWatch {
       waitingMs: watched.waitingSince === null ? 0 : Math.max(1, now - watched.waitingSince),
       loginBlockedMs: watched.loginBlockedSince === null ? 0 : now - watched.loginBlockedSince,
       openedFor: watched.openedFor,
+      lost: watched.lost,
     };
   }
 
@@ -174,6 +178,7 @@ export class MysqldWatch {
         this.#admin.probe(),
         this.#mode.channel ? this.#admin.channel().catch(() => watched.channel) : null,
       ]);
+      watched.lost ||= lostBetween(watched.probe?.gtidExecuted ?? '', probe.gtidExecuted);
       watched.probe = probe;
       watched.channel = channel;
       watched.lastAnswer = this.#clock.now();
@@ -209,6 +214,11 @@ function relater(): (executed: string, store: string) => Readonly<{ relation: Re
     if (executed !== last.executed || store !== last.store) last = { executed, store, result: relate(executed, store) };
     return last.result;
   };
+}
+
+/** A set only grows while its server runs, unless somebody resets it (RESET BINARY LOGS AND GTIDS). */
+function lostBetween(before: string, after: string): string {
+  return before === after || before === '' ? '' : GtidSet.parse(before).subtract(GtidSet.parse(after)).toString();
 }
 
 export function relate(executed: string, store: string): Readonly<{ relation: Relation; extra: string }> {

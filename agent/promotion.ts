@@ -1,7 +1,7 @@
 import { delay } from '../base/async.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import { ruleHolds } from '../base/rules.ts';
-import { ensureRootAccount } from './accounts.ts';
+import { ensureAccounts } from './accounts.ts';
 import { type AgentContext, Doubt } from './context.ts';
 import { syncAttached } from './decide.ts';
 import type { Probe } from './mysqld-admin.ts';
@@ -38,7 +38,7 @@ export class GivenUp extends Error {
  *   offline (reads through this node end; sync may stay), replica threads gone, redo flushed at each commit
  *     ─► executed set equals the log's ── no ──► Release (protocol-findings 29: no loop)
  *     ─► sync attached for this epoch, exactly one semi-sync client ── not in time ──► Release
- *     ─► super_read_only off ─► first master: root's account ─► event scheduler ─► offline off ─► RW ports may come
+ *     ─► super_read_only off ─► accounts that are missing ─► event scheduler ─► offline off ─► RW ports may come
  *
  * Until super_read_only goes nothing can be written here; from then on any doubt means SIGKILL. The lease is renewed beside.
  */
@@ -88,7 +88,7 @@ export async function openForWrites(context: AgentContext, epoch: number, signal
   context.say(`opens mysqld for epoch ${epoch}`);
   try {
     await admin.work(['SET GLOBAL super_read_only = OFF', 'SET GLOBAL read_only = OFF'], STATEMENT_MS_MAX);
-    await ensureRootAccount(server, log);
+    await ensureAccounts(server, options.security, log);
     await admin.work(['SET GLOBAL event_scheduler = ON', 'SET GLOBAL offline_mode = OFF'], STATEMENT_MS_MAX);
   } catch (error) {
     throw new Doubt(`open mysqld for writes: ${reasonOf(error)}`, error);

@@ -4,10 +4,14 @@ import { ruleHolds } from '../base/rules.ts';
 import type { TailTransaction, View } from '../proto/binlogsvr-types.ts';
 import { type AgentContext, Doubt, NotYet, Unfit } from './context.ts';
 import { killAndReap } from './kill-and-reap.ts';
+import type { MysqldProcess } from './mysqld-host.ts';
 import { relate } from './mysqld-watch.ts';
 import { attachStatements } from './replica-channel.ts';
 import { planCut } from './tail-cut.ts';
 import { findTail, type Tail } from './tail-scan.ts';
+
+/** mysqld does not run with this data directory, at least not now. */
+export class EndedAtStart extends NotYet {}
 
 const FENCE_MS_MAX = 3_000;
 const BARRIER_MS_MAX = 3_000;
@@ -29,8 +33,18 @@ const WAITERS_MS_MAX = 500;
  * done yet throws NotYet, and the whole runs again.
  */
 export async function recover(context: AgentContext, reason: string, suspects: boolean): Promise<void> {
-  const { server, clock, log, watch, admin } = context;
+  const { server, watch } = context;
   if (suspects) await nameWaiters(context);
+  await takeDown(context, reason);
+  await server.ensureDatadir(() => context.say('creates a fresh data directory'));
+  await cutTail(context);
+  const mysqld = await startMysqld(context);
+  watch.begin(mysqld.pid, 0);
+}
+
+/** mysqld is out of service, dead and reaped, and with it every epoch of ours. */
+export async function takeDown(context: AgentContext, reason: string): Promise<void> {
+  const { server, clock, log, watch, admin } = context;
   watch.condemn();
   context.become('recovering', reason);
   void context.expose({ servingWrites: false, attachEpoch: 0 });
@@ -40,9 +54,6 @@ export async function recover(context: AgentContext, reason: string, suspects: b
   admin.reset();
   await releaseOwnEpoch(context);
   await server.forgetOpened();
-  await server.ensureDatadir(() => context.say('creates a fresh data directory'));
-  await cutTail(context);
-  await startMysqld(context);
 }
 
 /** Whose statements wait for an ack that will not come: they are about to be rolled back. */
@@ -92,7 +103,7 @@ async function cutTail(context: AgentContext): Promise<void> {
       return await findTail(await binlog.index(), binlog, store);
     } catch (error) {
       if (error instanceof PhxError && (error.code === 'BINLOG_ENCRYPTED' || error.code === 'BINLOG_CORRUPT')) {
-        throw new Unfit(`cannot judge the local binlog: ${error.message}`);
+        throw new Unfit(`cannot judge the local binlog: ${error.message}`, 'reprovision');
       }
       if (error instanceof PhxError && error.retryable) throw new NotYet(`compares the local binlog: ${error.message}`);
       throw error;
@@ -134,8 +145,9 @@ async function settleLog(context: AgentContext, tail: Extract<Tail, { held: fals
   }
 }
 
-async function startMysqld(context: AgentContext): Promise<void> {
-  const { options, server, admin, watch, clock, log } = context;
+/** Read-only and offline, answering; nobody watches it yet. */
+export async function startMysqld(context: AgentContext): Promise<MysqldProcess> {
+  const { options, server, admin, clock, log } = context;
   const began = clock.now();
   await server.configure();
   log.info('starting mysqld', { nodes: options.nodes.length, port: options.self.mysql });
@@ -145,7 +157,7 @@ async function startMysqld(context: AgentContext): Promise<void> {
   for (;;) {
     if (context.stopping()) throw new NotYet('the node is being stopped');
     if (server.processes.current()?.pid !== mysqld.pid) {
-      throw new NotYet(`mysqld ended while it started; see ${server.errorLog}`);
+      throw new EndedAtStart(`mysqld ended while it started; see ${server.errorLog}`);
     }
     try {
       await admin.connect();
@@ -159,8 +171,8 @@ async function startMysqld(context: AgentContext): Promise<void> {
     context.say(`mysqld has been starting for ${Math.round((clock.now() - began) / 1000)} s`);
     await delay(clock, CONNECT_EVERY_MS);
   }
-  watch.begin(mysqld.pid, 0);
   log.info('mysqld answers', { mysqld: mysqld.pid, tookMs: Math.round(clock.now() - began) });
+  return mysqld;
 }
 
 /**
@@ -190,7 +202,9 @@ export async function settle(context: AgentContext, reason: string): Promise<voi
     }
     ({ relation, extra } = relate(probe.gtidExecuted, view.gtidSet));
   }
-  if (relation === 'extra') throw new Unfit(`mysqld has executed transactions that are not in the log: ${extra}`);
+  if (relation === 'extra') {
+    throw new Unfit(`mysqld has executed transactions that are not in the log: ${extra}`, 'reprovision');
+  }
   await attach(context);
   context.become('replica', 'replicates from the local store');
   log.info('attached as replica', { gtidExecuted: probe.gtidExecuted, reason });
@@ -201,6 +215,13 @@ export async function settle(context: AgentContext, reason: string): Promise<voi
 export async function openForReads({ admin, watch }: AgentContext): Promise<void> {
   await admin.work(['SET GLOBAL offline_mode = OFF'], ATTACH_MS_MAX).catch(asDoubt('open mysqld for reads'));
   await watch.probeNow();
+}
+
+/** Nobody reads what a mysqld holds that is not the cluster's. */
+export async function takeOffline({ admin, log }: AgentContext): Promise<void> {
+  await admin.work(['SET GLOBAL offline_mode = ON'], ATTACH_MS_MAX).catch((error: unknown) => {
+    log.warn('cannot take mysqld offline', { reason: reasonOf(error) });
+  });
 }
 
 /** A channel that runs as it should (adoption) is left alone. */

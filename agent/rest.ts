@@ -1,5 +1,16 @@
 import type { Clock } from '../base/ports.ts';
 
+/** Between attempts of something that failed; doubles up to the bound. */
+const RETRY_MS = 250;
+const RETRY_MS_MAX = 1_000;
+/** Of what starts a process. */
+const RETRY_START_MS_MAX = 5_000;
+
+/** The pause behind the attempt before which `failures` had failed. */
+export function retryMs(failures: number, starts: boolean): number {
+  return Math.min(RETRY_MS * 2 ** Math.min(failures, 8), starts ? RETRY_START_MS_MAX : RETRY_MS_MAX);
+}
+
 /**
  * How the agent's loop rests between two looks: until its time is over or it is roused. After a failure only *news* (an exit, a turn
  * of the view, a stop) ends the rest early: the agent's own questions are answered all the time.

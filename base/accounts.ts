@@ -8,6 +8,8 @@ export const INTERNAL_ACCOUNTS = {
   sync: 'phxsql_sync',
   /** What replicas and CDC clients use towards the dump server of binlogsvr; exists in no mysqld. */
   replica: 'phxsql_repl',
+  /** What a node copies its data with from another node's mysqld (CLONE): BACKUP_ADMIN, from anywhere. */
+  clone: 'phxsql_clone',
 } as const;
 
 export type InternalAccount = keyof typeof INTERNAL_ACCOUNTS;

@@ -48,6 +48,7 @@ export const RULES = {
   'only-who-stood-promotes': 'an election that this mysqld did not stand for, or that was chosen late, is given back',
   'founder-is-empty': 'the first value of a log is proposed only by a node whose MySQL holds nothing',
   'extra-behind-barrier': 'what MySQL has executed is called extra only by a store that knows all that was chosen',
+  'never-the-last-copy': "a node's data is replaced only while somebody else is known to have all of it",
   'former-master-stays-offline':
     'a former master takes readers only once every bound of its lease has run out, at every proxy',
   'release-after-closing': 'the epoch of a live mysqld is given back only with every session on it closed',

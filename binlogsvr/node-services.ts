@@ -13,6 +13,7 @@ import type {
   SyncStatus,
   View,
 } from '../proto/binlogsvr-types.ts';
+import { CloneHold } from './clone-hold.ts';
 import { ExecutedTracker } from './executed-tracker.ts';
 import { HandOver } from './hand-over.ts';
 import { LeaseService } from './lease-service.ts';
@@ -52,6 +53,7 @@ export class NodeServices {
   readonly #standing: Standing;
   readonly #succession: Succession;
   readonly #handOver: HandOver;
+  readonly #cloneHold: CloneHold;
   readonly #reportListeners = new Set<(report: AgentReport) => void>();
   #report: Readonly<{ report: AgentReport; atMs: number }> | null = null;
   #executed = GtidSet.EMPTY;
@@ -107,6 +109,7 @@ export class NodeServices {
     });
     replica.membership.handOver = (to, timeoutMs) => this.#handOver.leave(to, timeoutMs);
     replica.events.onSuccession((from, message) => this.#succession.heard(from, message));
+    this.#cloneHold = new CloneHold(replica.keeping.purger, log);
     this.feed = new ViewFeed(clock, () => this.view());
     replica.onApplied((applied, state) => this.#tracker.applied(applied, state, clock.now()));
     replica.events.onInstalled((state) => this.#tracker.installed(state, clock.now()));
@@ -137,6 +140,7 @@ export class NodeServices {
       sync: this.#sync,
       lagMs: this.#lagMs(),
       needsClone: needsClone(this.#report?.report ?? null, this.#executed, replica.purged),
+      purged: replica.purged,
       membership: this.#standing.view({
         self: this.#node,
         state: replica.state,
@@ -198,7 +202,7 @@ export class NodeServices {
   status(): NodeStatus {
     return {
       view: this.view(),
-      executedIndex: this.#tracker.executedIndex,
+      executedIndex: this.#copying ? 0 : this.#tracker.executedIndex,
       lagMs: this.#lagMs(),
       members: this.replica.state.members.map(memberStatus),
       configVersion: this.replica.state.configVersion,
@@ -239,12 +243,16 @@ export class NodeServices {
   report({ turns, ...report }: AgentReport): View {
     // A report that cannot be read must not look like an idle slave.
     const executed = GtidSet.parse(report.gtidExecuted);
+    const cloneBase = report.cloneBase ?? '';
     const now = this.#clock.now();
     this.#report = { report, atMs: now };
     this.#turns = turns ?? [];
-    this.#tracker.executed(executed, now);
+    // Of a copy that is under way this much is sure to arrive: what the log has to be kept for lies behind it.
+    this.#tracker.executed(cloneBase === '' ? executed : GtidSet.parse(cloneBase), now);
     this.#executed = executed;
-    this.replica.keeping.purger.executed(this.#tracker.executedIndex);
+    const index = this.#tracker.executedIndex;
+    this.replica.keeping.purger.executed(index);
+    this.#cloneHold.report(cloneBase, index);
     for (const listener of this.#reportListeners) listener(report);
     this.#succession.reported();
     this.feed.touch();
@@ -275,6 +283,10 @@ export class NodeServices {
     this.feed.close();
     this.#succession.close();
     await this.replica.close();
+  }
+
+  get #copying(): boolean {
+    return (this.#report?.report.cloneBase ?? '') !== '';
   }
 
   /** A master executes before the log's answer is even back. */

@@ -70,6 +70,11 @@ export class Purger {
     this.#heard.set(from, executed);
   }
 
+  /** The first instance of the log that is still here. */
+  get firstRetained(): InstanceId {
+    return firstRetained(this.#p.store.base);
+  }
+
   /** @throws PhxError PURGED if `from` is gone already, BUSY */
   hold(name: string, from: InstanceId): PurgeHold {
     const { clock, store } = this.#p;

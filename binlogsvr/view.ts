@@ -22,6 +22,7 @@ export type ViewFacts = Readonly<{
   sync: SyncStatus | null;
   lagMs: number;
   needsClone: string;
+  purged?: GtidSet;
   membership?: MembershipView;
   nowMs: number;
 }>;
@@ -54,6 +55,7 @@ export function buildView(facts: ViewFacts): View {
     quorum: facts.quorum,
     lagMs: facts.lagMs,
     needsClone: facts.needsClone,
+    purged: facts.purged === undefined ? '' : textOf(facts.purged),
   };
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { DEFAULT_REPROVISION } from '../agent/reprovision-plan.ts';
 import { NODE_ID_MAX } from '../base/brands.ts';
 import { DEFAULT_PURGE } from '../binlogsvr/purge-policy.ts';
 
@@ -47,6 +48,16 @@ export const proxySchema = z.strictObject({
   rw_wait_ms: z.int().min(0).max(3_600_000).default(8000),
   /** Per port and worker; one more is refused with a MySQL error. */
   max_connections: z.int().min(1).max(1_000_000).default(10_000),
+});
+
+/** How a node whose data is of no use to the cluster gets new data. */
+export const recoverySchema = z.strictObject({
+  /** off: it says why, and waits for a person. */
+  reprovision: z.enum(['auto', 'off']).default(DEFAULT_REPROVISION.mode),
+  /** Data that is not in the log is kept beside the data directory (one copy), or erased. */
+  diverged_data: z.enum(['set-aside', 'erase']).default(DEFAULT_REPROVISION.divergedData),
+  /** How much of its network the donor gives to a copy; 0 = no bound. */
+  clone_max_mib_per_s: z.int().min(0).max(1_048_576).default(DEFAULT_REPROVISION.cloneMaxMiBPerS),
 });
 
 /** This node joins a cluster there is; [[nodes]] then lists it and at least one member to ask. */
@@ -101,6 +112,7 @@ export const fileSchema = z.strictObject({
   lease: leaseSchema.prefault({}),
   log: logSchema.prefault({}),
   proxy: proxySchema.prefault({}),
+  recovery: recoverySchema.prefault({}),
   /** Goes to my.cnf; names the cluster depends on are refused. */
   mysqld: mysqldSchema.default({}),
   tls: tlsSchema.optional(),
@@ -115,6 +127,7 @@ const TABLES: Readonly<Record<string, z.ZodObject>> = {
   lease: leaseSchema,
   log: logSchema,
   proxy: proxySchema,
+  recovery: recoverySchema,
   tls: tlsSchema,
 };
 

@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import type { z } from 'zod';
 import { checkUserSettings, type UserSettings } from '../agent/my-cnf.ts';
+import type { ReprovisionPolicy } from '../agent/reprovision-plan.ts';
 import { type NodeId, nodeId } from '../base/brands.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import { DEFAULT_LEASE, type LeaseTimes, type NodeAddress, type Security } from '../base/topology.ts';
@@ -30,6 +31,7 @@ export type NodeConfig = Readonly<{
   lease: LeaseTimes;
   log: PurgePolicy;
   proxy: Readonly<{ workers: number; rwWaitMs: number; maxConnections: number }>;
+  recovery: ReprovisionPolicy;
   mysqld: UserSettings;
 }>;
 
@@ -97,6 +99,11 @@ export function parseNodeConfig(text: string, path: string, files: ConfigFiles):
       workers: raw.proxy.workers ?? defaultWorkers(availableParallelism()),
       rwWaitMs: raw.proxy.rw_wait_ms,
       maxConnections: raw.proxy.max_connections,
+    },
+    recovery: {
+      mode: raw.recovery.reprovision,
+      divergedData: raw.recovery.diverged_data,
+      cloneMaxMiBPerS: raw.recovery.clone_max_mib_per_s,
     },
     mysqld: raw.mysqld,
   });

@@ -133,6 +133,10 @@ export type AgentReport = Readonly<{
   undoneReason?: string;
   /** The last changes of master, oldest first. Not in views, but in status. */
   turns?: readonly TurnAccount[];
+  /** Of the server this node runs. Absent: said by an agent that does not tell. */
+  mysqlVersion?: string;
+  /** While this node's data is copied from another node: the log behind these GTIDs is kept for it. '' or absent: nothing is. */
+  cloneBase?: string;
 }>;
 
 export type View = Readonly<{
@@ -170,6 +174,8 @@ export type View = Readonly<{
   lagMs: number;
   /** Why this node's MySQL can only go on after it was cloned from another, in words; '' if it need not be. */
   needsClone: string;
+  /** GTIDs this node's log cannot serve: the baseline's, and what was purged. Absent: said by a binlogsvr that does not tell. */
+  purged?: string;
 }>;
 
 export type LeaseReply = Readonly<{ node: number; epoch: number; remainingMs: number }>;

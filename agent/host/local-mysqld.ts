@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { open, readFile, stat } from 'node:fs/promises';
+import { open, readdir, readFile, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { INTERNAL_ACCOUNTS, internalPassword } from '../../base/accounts.ts';
 import { PhxError } from '../../base/errors.ts';
@@ -94,7 +94,7 @@ export class LocalMysqld implements MysqldServer {
     const { datadir, runDir, logDir } = this.#paths;
     await makePrivateDirectory(runDir);
     await makePrivateDirectory(logDir);
-    if (await exists(datadir)) return;
+    if (await holdsSomething(datadir)) return;
     creating();
     const account = (name: 'agent' | 'sync'): { user: string; password: string } => ({
       user: INTERNAL_ACCOUNTS[name],
@@ -191,12 +191,14 @@ async function readPassword(file: string): Promise<string> {
   return password;
 }
 
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    (error: unknown) => {
-      if (isMissing(error)) return false;
-      throw error;
-    },
-  );
+/** False also for an empty folder, which is removed: somebody wiped it. */
+async function holdsSomething(path: string): Promise<boolean> {
+  try {
+    if ((await readdir(path)).length > 0) return true;
+    await rmdir(path);
+    return false;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
 }

@@ -18,6 +18,8 @@ export type NodePaths = Readonly<{
   autoCnf: string;
   ibdata: string;
   cutPlan: string;
+  /** How far the replacement of the data directory is. */
+  reprovision: string;
   /** Which process was opened for writes in which epoch. */
   openedMark: string;
   /** Written and synced by the disk probe: in the datadir, because that is the disk in question. */
@@ -42,6 +44,7 @@ export function nodePaths(dataDir: string): NodePaths {
     autoCnf: join(datadir, 'auto.cnf'),
     ibdata: join(datadir, 'ibdata1'),
     cutPlan: join(runDir, 'cut-plan.json'),
+    reprovision: join(runDir, 'reprovision.json'),
     openedMark: join(runDir, 'opened.json'),
     diskProbe: join(datadir, 'phxsql_probe'),
   };

@@ -33,8 +33,23 @@ const CHANNEL_SQL = [
   `SELECT LAST_ERROR_NUMBER AS number, LAST_ERROR_MESSAGE AS message
      FROM performance_schema.replication_applier_status_by_worker WHERE LAST_ERROR_NUMBER <> 0
    UNION ALL SELECT LAST_ERROR_NUMBER, LAST_ERROR_MESSAGE
-     FROM performance_schema.replication_applier_status_by_coordinator WHERE LAST_ERROR_NUMBER <> 0 LIMIT 1`,
+     FROM performance_schema.replication_applier_status_by_coordinator WHERE LAST_ERROR_NUMBER <> 0 LIMIT 64`,
 ] as const;
+
+/**
+ * Errors of an applier that no second try can cure: the rows, tables or accounts a transaction of the log names are not as the
+ * transactions before it left them. Locks, space and memory are not among them.
+ */
+const CONFLICTS: ReadonlySet<number> = new Set([
+  ...[1007, 1008, 1049], // database exists, does not exist
+  ...[1050, 1051, 1146, 1304, 1305, 1359, 1360, 1537, 1539], // table, routine, trigger, event: likewise
+  ...[1054, 1060, 1061, 1091, 1176], // columns and keys
+  ...[1032, 1062, 1451, 1452], // rows
+  ...[1396, 3162, 1141, 1269], // accounts
+  ...[1397, 1440], // XA (protocol-findings 1)
+]);
+
+const applierError = (row: Row): string => `applier error ${String(row['number'])}: ${String(row['message'])}`;
 
 /**
  * Who waits for an ack: for the journal, when such a mysqld has to be killed. The server's own thread that reads acks
@@ -118,7 +133,7 @@ export class SqlMysqldAdmin implements MysqldAdmin {
     const applier = appliers.find((row) => row['channel'] === '');
     const words = [
       foreign === undefined ? '' : `a replication channel '${String(foreign['channel'])}' that is not ours`,
-      ...errors.map((row) => `applier error ${String(row['number'])}: ${String(row['message'])}`),
+      ...errors.slice(0, 1).map(applierError),
       Number(connection?.['number'] ?? 0) === 0
         ? ''
         : `receiver error ${String(connection?.['number'])}: ${String(connection?.['message'])}`,
@@ -128,6 +143,8 @@ export class SqlMysqldAdmin implements MysqldAdmin {
       receiver: state === 'ON' || state === 'CONNECTING' ? state : 'OFF',
       applier: applier?.['state'] === 'ON',
       error: words.filter((text) => text !== '').join('; '),
+      conflict: errors.filter((row) => CONFLICTS.has(Number(row['number']))).map(applierError)[0] ?? '',
+      foreign: foreign === undefined ? '' : String(foreign['channel']),
     };
   }
 

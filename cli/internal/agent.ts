@@ -1,5 +1,6 @@
 import { startAgent } from '../../agent/agent.ts';
 import { IpcMysqldHost, parentChannel } from '../../agent/host/ipc-host.ts';
+import { LocalCloneHost } from '../../agent/host/local-clone.ts';
 import { LocalMysqld } from '../../agent/host/local-mysqld.ts';
 import { systemClock } from '../../base/system-clock.ts';
 import { systemRandom } from '../../base/system-random.ts';
@@ -16,16 +17,18 @@ export async function runAgent(file: string): Promise<void> {
   const { self, nodes, dataDir, security, lease } = config;
   const log = createLogger('agent', config.node);
   const clock = systemClock;
+  const client = createBinlogsvrClient(`${self.host}:${self.rpc}`, security);
+  const mysqlInstall = readMysqlInstall(config);
   const host = await IpcMysqldHost.connect({ channel: parentChannel(), clock, log });
   const agent = await startAgent({
     self,
     nodes,
-    client: createBinlogsvrClient(`${self.host}:${self.rpc}`, security),
+    client,
     server: new LocalMysqld({
       self,
       dataDir,
       templateDir: config.mysqlTemplateDir,
-      mysqlInstall: readMysqlInstall(config),
+      mysqlInstall,
       host,
       security,
       rootPasswordFile: config.rootPasswordFile,
@@ -38,6 +41,18 @@ export async function runAgent(file: string): Promise<void> {
     clock,
     random: systemRandom,
     log,
+    reprovision: {
+      policy: config.recovery,
+      host: new LocalCloneHost({
+        self,
+        nodes,
+        dataDir,
+        mysqlVersion: mysqlInstall.version,
+        security,
+        store: client,
+        clock,
+      }),
+    },
   });
   onStop(() => agent.shutdown());
 }

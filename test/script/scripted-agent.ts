@@ -50,6 +50,7 @@ export function agentOf(world: World, node: number): ScriptedAgent {
       },
       lagMs: 0,
       needsClone: '',
+      purged: replica.purged,
       nowMs: clock.now(),
     });
   };

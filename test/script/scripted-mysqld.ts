@@ -103,7 +103,8 @@ export class ScriptedMysqld implements MysqldServer {
         if (/offline_mode = ON/.test(statement)) this.sessions = false;
         if (/offline_mode = OFF/.test(statement)) this.sessions = true;
       }
-      if (statements.some((statement) => /mysql\.user/.test(statement))) return [[{ locked: 'N' }], []];
+      if (statements.some((statement) => /mysql\.user/.test(statement)))
+        return [['root', 'phxsql_clone'].map((user) => ({ user, locked: 'N' })), []];
       return [];
     },
     canLogIn: async () => true,

@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -62,7 +62,10 @@ export class TestCluster implements AsyncDisposable {
     this.#env = { ...process.env, PHXSQL_ROOT_PASSWORD: 'test root password' };
   }
 
-  static async start(options: Readonly<{ nodes?: 3 | 5; keepOnFailure?: boolean }> = {}): Promise<TestCluster> {
+  /** `config`: tables for the configuration of every node. */
+  static async start(
+    options: Readonly<{ nodes?: 3 | 5; keepOnFailure?: boolean; config?: string }> = {},
+  ): Promise<TestCluster> {
     portOffset += 100;
     const cluster = new TestCluster(mkdtempSync(join(tmpdir(), 'phx-e2e-')), portOffset);
     try {
@@ -75,11 +78,22 @@ export class TestCluster implements AsyncDisposable {
         String(portOffset),
         '--detach',
       ]);
+      if (options.config !== undefined) {
+        await cluster.cli(['cluster', 'stop']);
+        for (let id = 1; id <= (options.nodes ?? 3); id += 1) {
+          appendFileSync(join(cluster.nodeDir(id), 'node.toml'), `\n${options.config}\n`);
+        }
+        await cluster.resume();
+      }
     } catch (error) {
       await cluster.cli(['cluster', 'stop']).catch(() => {});
       throw new Error(`cluster did not start (logs kept in ${cluster.dir}): ${String(error)}`);
     }
     return cluster;
+  }
+
+  nodeDir(id: number): string {
+    return join(this.dir, `node-${id}`);
   }
 
   /** Runs `phxsql ARGS --dir DIR`; rejects on a non-zero exit with what it printed. */

@@ -8,8 +8,9 @@ import { SqlError } from './sql-error.ts';
 
 const CONNECT_MS_MAX = 2_000;
 const PROBE_MS_MAX = 800;
-/** In `mysql.user` of the engine: whether root@'%' is locked ('Y', 'N'); absent: there is none. */
-export const ROOT_KEY = 'mysql.user root@%';
+/** In `mysql.user` of the engine: whether an account from anywhere is locked ('Y', 'N'); absent: there is none. */
+const ACCOUNTS = ['root', 'phxsql_clone'] as const;
+const accountKey = (user: string): string => `mysql.user ${user}@%`;
 
 /**
  * The agent's questions to the scripted mysqld, over connections like those of agent/host/sql-admin.ts: two for probes, one
@@ -237,16 +238,23 @@ const STATEMENTS: readonly (readonly [RegExp, Run])[] = [
   [/^START REPLICA$/, (mysqld) => mysqld.replica.start()],
   [/^FLUSH LOCAL BINARY LOGS$/, (mysqld) => mysqld.commits.rotate()],
   [
-    /^SELECT account_locked AS locked FROM mysql\.user WHERE user = 'root'/,
-    (mysqld) => {
-      const locked = mysqld.read(ROOT_KEY);
-      return locked === undefined ? [] : [{ locked }];
-    },
+    /^SELECT user, account_locked AS locked FROM mysql\.user/,
+    (mysqld) =>
+      ACCOUNTS.flatMap((user) => {
+        const locked = mysqld.read(accountKey(user));
+        return locked === undefined ? [] : [{ user, locked }];
+      }),
   ],
   [/^SELECT PRIVILEGE_TYPE AS name FROM information_schema/, () => []],
-  [/^CREATE USER IF NOT EXISTS 'root'@'%'/, (mysqld) => mysqld.write({ [ROOT_KEY]: 'Y' }, { acl: true })],
+  [
+    /^CREATE USER IF NOT EXISTS '(\w+)'@'%'/,
+    (mysqld, [, user = '']) => mysqld.write({ [accountKey(user)]: 'Y' }, { acl: true }),
+  ],
   [/^(GRANT|REVOKE) /, (mysqld) => mysqld.write({}, { acl: true })],
-  [/^ALTER USER 'root'@'%' ACCOUNT UNLOCK$/, (mysqld) => mysqld.write({ [ROOT_KEY]: 'N' }, { acl: true })],
+  [
+    /^ALTER USER '(\w+)'@'%' ACCOUNT UNLOCK$/,
+    (mysqld, [, user = '']) => mysqld.write({ [accountKey(user)]: 'N' }, { acl: true }),
+  ],
   [
     /^SELECT PROCESSLIST_ID AS id, PROCESSLIST_USER AS user FROM performance_schema\.threads/,
     (mysqld, { input }) =>

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { type InstanceId, instanceId, nodeId } from '../../../base/brands.ts';
+import { silentLogger } from '../../../base/ports.ts';
+import { CloneHold } from '../../../binlogsvr/clone-hold.ts';
 import { DumpStream } from '../../../binlogsvr/dump-stream.ts';
 import { MemoryDisk } from '../../../binlogsvr/memory-store.ts';
 import type { PeerMessage } from '../../../binlogsvr/peer-transport.ts';
@@ -110,6 +112,27 @@ describe('purge', () => {
     world.at(3).keeping.purger.executed(instanceId(500));
     await world.run(2000);
     expect(world.at(1).keeping.purger.status().needs[2]).toEqual({ node: 3, executed: 500 });
+  });
+
+  test('what a clone began with is kept on its own node, beyond the cap, until it reports none any more', async () => {
+    const world = await start({ ...SMALL, capBytes: 400_000 });
+    await append(world, 500);
+    await execute(world);
+    const { appliedIndex: base } = world.at(3).state;
+    const hold = new CloneHold(world.at(3).keeping.purger, silentLogger);
+    hold.report('the GTIDs of its donor', base);
+    await append(world, 2000);
+    await execute(world, { 3: base });
+    expect(begins(world, 3)).toBeLessThanOrEqual(base + 1);
+    expect(world.at(3).keeping.purger.status().heldBy).toContain('the clone of this node');
+    expect(begins(world, 1)).toBeGreaterThan(base);
+    // Another donor, which had less than this log still holds: it is held from where it begins.
+    hold.report('fewer GTIDs', instanceId(1));
+    await execute(world, { 3: base });
+    expect(begins(world, 3)).toBeLessThanOrEqual(base + 1);
+    hold.report('', base);
+    await execute(world);
+    expect(begins(world, 3)).toBeGreaterThan(base);
   });
 
   test('a dead member holds the log up to the cap, then it is left behind', async () => {
