@@ -63,6 +63,8 @@ export class MemoryDisk {
   reclaimed = 0;
   /** Unsynced. */
   saved: SavedState | null = null;
+  /** What a power cut leaves of it, if the store's owner makes any. */
+  checkpoint: SavedState | null = null;
   samples = new Map<InstanceId, Sample>();
   /** Instances whose record no longer reads well. */
   damaged = new Set<InstanceId>();
@@ -75,7 +77,7 @@ export class MemoryDisk {
   /** A power cut: what was not synced is gone. The open store is dead. */
   powerCut(): void {
     this.holder?.crash();
-    this.saved = null;
+    this.saved = this.checkpoint;
     this.samples.clear();
   }
 
@@ -91,6 +93,7 @@ export class MemoryDisk {
     this.base = null;
     this.reclaimed = 0;
     this.saved = null;
+    this.checkpoint = null;
     this.samples.clear();
     this.damaged.clear();
     this.unreadable.clear();
@@ -132,6 +135,8 @@ export class MemoryLogStore implements LogStore {
       disk.holder = store;
       const applied = store.#applied;
       const appliedIndex = applied?.appliedIndex ?? 0;
+      const bad = [...disk.damaged].find((instance) => instance > appliedIndex && store.#entries.has(instance));
+      if (bad !== undefined) disk.amnesia ??= `the acceptor record of instance ${bad} is damaged`;
       const report: OpenReport = {
         identity,
         empty: disk.records.length === 0 && disk.base === null && disk.amnesia === null,

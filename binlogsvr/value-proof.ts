@@ -17,8 +17,10 @@ export type ProofFacts = Readonly<{
   heard: readonly Heard[];
 }>;
 
-/** The value, and why it is the one; or what is missing. */
-export type Proof = Readonly<{ value: ValueBytes; because: string } | { waitsFor: string }>;
+/** The value, by which of the three ways, and in words; or what is missing. */
+export type Proof = Readonly<
+  { value: ValueBytes; by: 'chosen' | 'ballot' | 'majority'; because: string } | { waitsFor: string }
+>;
 
 type Accepted = Readonly<{ node: NodeId; ballot: Ballot; value: ValueBytes }>;
 
@@ -36,16 +38,22 @@ type Accepted = Readonly<{ node: NodeId; ballot: Ballot; value: ValueBytes }>;
  */
 export function proveValue({ self, voters, own, heard }: ProofFacts): Proof {
   for (const { node, holding } of heard) {
-    if (holding.kind === 'chosen') return { value: holding.value, because: `node ${node} knows it to be chosen` };
+    if (holding.kind !== 'chosen') continue;
+    return { value: holding.value, by: 'chosen', because: `node ${node} knows it to be chosen` };
   }
   const accepted = acceptedOf(heard);
   const same = accepted.find(({ ballot, value }) => own?.ballot === ballot && own.fits(value));
   if (same !== undefined) {
-    return { value: same.value, because: `node ${same.node} accepted it at the ballot of the own record` };
+    return {
+      value: same.value,
+      by: 'ballot',
+      because: `node ${same.node} accepted it at the ballot of the own record`,
+    };
   }
   if (!ruleHolds('bad-value-needs-majority')) {
     const guess = highestOf(accepted);
-    return guess === null ? { waitsFor: 'a peer' } : { value: guess.value, because: `node ${guess.node} accepted it` };
+    if (guess === null) return { waitsFor: 'a peer' };
+    return { value: guess.value, by: 'majority', because: `node ${guess.node} accepted it` };
   }
   if (voters === null) return { waitsFor: `a peer that knows it to be chosen${atBallot(own)}` };
   return byMajority(self, voters, own, heard);
@@ -61,7 +69,11 @@ function byMajority(self: Member, voters: readonly Member[], own: Remains | null
   const quorum = new Quorum(voters.map(({ node }) => node));
   if (highest !== null && quorum.reached(answered)) {
     const nodes = [...answered].sort((a, b) => a - b).join(', ');
-    return { value: highest.value, because: `it has the highest ballot a majority accepted (nodes ${nodes})` };
+    return {
+      value: highest.value,
+      by: 'majority',
+      because: `it has the highest ballot a majority accepted (nodes ${nodes})`,
+    };
   }
   const open = voters.filter(({ node }) => node !== self.node && !answered.has(node)).map(({ node }) => node);
   const missing = open.length === 0 ? '' : `; not yet: ${open.join(', ')}`;

@@ -6,7 +6,7 @@ import type { Conditions } from './conditions.ts';
 import { CHOSEN_BALLOT, type Entry, type Holding, type ValueBytes } from './paxos/types.ts';
 import type { PeerMessage, Recall, Recalled } from './peer-transport.ts';
 import { firstRetained, type LogStore, type Remains } from './store-port.ts';
-import { type Heard, proveValue } from './value-proof.ts';
+import { type Heard, type Proof, proveValue } from './value-proof.ts';
 import type { Voting } from './voting.ts';
 
 /** A reader waits this long for a bad value; then it hears why it has to come again. */
@@ -150,10 +150,10 @@ export class ValueRepair {
     const { self } = this.#p.voting;
     const proof = proveValue({ self, voters: this.#p.voting.votersAt(instance), own, heard: [...heard.values()] });
     if ('waitsFor' in proof) wanted.waitsFor = proof.waitsFor;
-    else void this.#store(wanted, proof.value, proof.because);
+    else void this.#store(wanted, proof);
   }
 
-  async #store(wanted: Wanted, value: ValueBytes, because: string): Promise<void> {
+  async #store(wanted: Wanted, { value, by, because }: Extract<Proof, { value: ValueBytes }>): Promise<void> {
     const { store, log, conditions, clock, failed } = this.#p;
     const { instance } = wanted;
     wanted.state = 'storing';
@@ -165,7 +165,7 @@ export class ValueRepair {
     }
     wanted.state = 'done';
     this.#wanted.delete(instance);
-    log.warn('a stored value was bad and is right again', { instance, because });
+    log.warn('a stored value was bad and is right again', { instance, repairedBy: by, because });
     conditions.poke(clock.now());
   }
 

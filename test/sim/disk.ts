@@ -1,4 +1,4 @@
-import type { InstanceId, NodeId } from '../../base/brands.ts';
+import type { NodeId } from '../../base/brands.ts';
 import { PhxError } from '../../base/errors.ts';
 import type { Prng } from '../../base/prng.ts';
 import { type Device, MemoryDisk, MemoryLogStore } from '../../binlogsvr/memory-store.ts';
@@ -34,6 +34,10 @@ export class SimDisk {
   readonly #pending = new Set<Pending>();
   #profile: DiskProfile;
   #stores = 0;
+  /** This store writes a checkpoint whenever it is opened. */
+  readonly #checkpoints: boolean;
+  /** The store forgot, and nobody has said yet that the new one is bound. */
+  forgot = false;
 
   constructor(kernel: Kernel, node: NodeId, profile: DiskProfile, tally: Tally) {
     this.#kernel = kernel;
@@ -41,6 +45,7 @@ export class SimDisk {
     this.#random = kernel.fork();
     this.#profile = profile;
     this.#tally = tally;
+    this.#checkpoints = this.#random.chance(1, 2);
   }
 
   /** From now on it neither fails nor stalls. */
@@ -54,7 +59,11 @@ export class SimDisk {
     await process.io('open the store', 1 + this.#random.below(5), () => {});
     const opened = await this.#openMemory(process);
     const { amnesia } = opened.report;
-    if (amnesia === null) return opened;
+    if (amnesia === null) {
+      if (this.#checkpoints) this.memory.checkpoint = opened.report.applied;
+      return opened;
+    }
+    this.forgot = true;
     this.#kernel.trace(process.name, () => `the store forgot: ${amnesia}`);
     await opened.store.close();
     await process.io('begin a new store', 1 + this.#random.below(5), () => {
@@ -73,24 +82,31 @@ export class SimDisk {
     const { memory } = this;
     if (memory.records.length === 0 || memory.amnesia !== null) return false;
     memory.amnesia = `acceptor record ${1 + this.#random.below(memory.records.length)} is damaged`;
+    this.forgot = true;
     return true;
   }
 
-  /** A chosen value no longer reads well, to be noticed when it is read. */
-  damageValue(upTo: number): boolean {
-    const settled = Math.min(upTo, this.memory.saved?.appliedIndex ?? 0);
-    const retained = (this.memory.base?.appliedIndex ?? 0) + 1;
-    if (settled < retained) return false;
-    const instance = (retained + this.#random.below(settled - retained + 1)) as InstanceId;
-    this.memory.repaired.delete(instance);
-    this.memory.damaged.add(instance);
+  /**
+   * The record of any instance no longer reads well, perhaps not even its ballot. It is noticed when the value is read; or when
+   * the store is opened, if the acceptor still answers for it: then the store forgot.
+   */
+  damageValue(): boolean {
+    const { records, repaired, damaged, unreadable } = this.memory;
+    if (records.length === 0) return false;
+    const record = this.#random.pick(records);
+    if (record.kind !== 'accepted') return false;
+    const { instance } = record.entry;
+    repaired.delete(instance);
+    damaged.add(instance);
+    if (this.#random.chance(1, 2)) unreadable.add(instance);
     return true;
   }
 
-  /** A value is bad here, whether that was noticed or not. */
+  /** A record is bad here, whether that was noticed or not, or would still be one too many for the acceptor at its next open. */
   get damaged(): boolean {
-    const { damaged, repaired } = this.memory;
-    return [...damaged].some((instance) => !repaired.has(instance));
+    const { damaged, repaired, checkpoint } = this.memory;
+    const sealed = checkpoint?.appliedIndex ?? 0;
+    return [...damaged].some((instance) => instance > sealed || !repaired.has(instance));
   }
 
   #openMemory(process: SimProcess): Promise<{ store: MemoryLogStore; report: OpenReport }> {

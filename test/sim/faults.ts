@@ -93,8 +93,8 @@ export class Faults {
   readonly #plan: FaultPlan;
   readonly #extra = new Map<string, ExtraFault>();
   #healed = false;
-  /** A node whose store forgot and is not bound again: no second one may, or what both knew is lost. */
-  #forgetful: SimNode | null = null;
+  /** Every node has applied something: from now on a store that forgot is replaced by the log. */
+  #founded = false;
 
   constructor(kernel: Kernel, network: SimNetwork, nodes: readonly SimNode[], plan: FaultPlan, tally: Tally) {
     this.#kernel = kernel;
@@ -235,10 +235,9 @@ export class Faults {
     return processes.length === 0 ? null : this.#random.pick(processes);
   }
 
-  #cutPower(node: SimNode): boolean {
+  #cutPower(node: SimNode, unsyncedLost = this.#random.chance(1, 2)): boolean {
     if (!node.powered) return false;
-    // A bad value can only be repaired from a node that knows it to be chosen.
-    node.cutPower(!this.#nodes.some(({ disk }) => disk.damaged) && this.#random.chance(1, 2));
+    node.cutPower(unsyncedLost);
     this.#kernel.at(50 + this.#random.below(this.#plan.longMs), () => node.power());
     return true;
   }
@@ -266,29 +265,28 @@ export class Faults {
   }
 
   /**
-   * What the cluster promises to survive: bad values on one node that another knows to be chosen, or one store that forgot. The
-   * node that has either now, or null.
+   * What the cluster promises to survive: any damage to the disk of one node, until all of it is repaired and, if the store
+   * forgot, the new one is bound. No other node's disk may be hurt meanwhile: a majority of those that decided a value has to
+   * have what it wrote.
    */
-  #hurt(): SimNode | null {
-    const bad = this.#nodes.find(({ disk }) => disk.damaged);
-    if (bad !== undefined) return bad;
-    const forgetful = this.#forgetful;
-    if (forgetful?.server?.services.replica.mayVote === true) this.#forgetful = null;
-    return this.#forgetful;
+  #mayHurt(node: SimNode): boolean {
+    this.#founded ||= this.#nodes.every(({ disk }) => (disk.memory.saved?.appliedIndex ?? 0) > 0);
+    for (const { disk, server } of this.#nodes) {
+      if (disk.forgot && server?.services.replica.mayVote === true) disk.forgot = false;
+    }
+    return this.#founded && this.#nodes.every((each) => each === node || !(each.disk.damaged || each.disk.forgot));
   }
 
+  /** Now and then the others lose power over it, and with it what they know to be chosen. */
   #damageValue(node: SimNode): boolean {
-    const hurt = this.#hurt();
-    if (hurt !== null && (hurt !== node || this.#forgetful === node)) return false;
-    const others = this.#nodes.filter((each) => each !== node);
-    return node.disk.damageValue(Math.max(...others.map(({ disk }) => disk.memory.saved?.appliedIndex ?? 0)));
+    if (!this.#mayHurt(node) || !node.disk.damageValue()) return false;
+    if (this.#random.chance(1, 3)) for (const other of this.#nodes) if (other !== node) this.#cutPower(other, true);
+    return true;
   }
 
   /** The process has to die for it: a store looks at its records when it is opened. */
   #forget(node: SimNode): boolean {
-    const founded = this.#nodes.every(({ disk }) => (disk.memory.saved?.appliedIndex ?? 0) > 0);
-    if (!founded || this.#hurt() !== null || !node.disk.damageAcceptor()) return false;
-    this.#forgetful = node;
+    if (!this.#mayHurt(node) || !node.disk.damageAcceptor()) return false;
     node.processes.get('binlogsvr')?.kill('its disk is damaged');
     return true;
   }

@@ -165,7 +165,7 @@ export class SimNode {
         transport: peers,
         clock: process.clock,
         random: kernel.fork(),
-        log: simLogger(kernel, process.name),
+        log: counting(simLogger(kernel, process.name), this.#context.tally),
         lease,
         onFatal: () => process.kill('its store failed'),
       },
@@ -193,6 +193,17 @@ export class SimNode {
     this.#server = null;
     this.#peers = null;
   }
+}
+
+/** Counts in which ways bad values were repaired: each of them has to happen. */
+function counting(log: Logger, tally: Tally): Logger {
+  return {
+    ...log,
+    warn: (message, fields) => {
+      if (fields?.repairedBy !== undefined) tally.add(`bad value repaired by ${fields.repairedBy}`);
+      log.warn(message, fields);
+    },
+  };
 }
 
 /** What production logs goes into the trace. */

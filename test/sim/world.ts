@@ -1,4 +1,5 @@
-import { type NodeId, nodeId } from '../../base/brands.ts';
+import { instanceId, type NodeId, nodeId } from '../../base/brands.ts';
+import { PhxError } from '../../base/errors.ts';
 import type { Prng } from '../../base/prng.ts';
 import type { LeaseTimes } from '../../base/topology.ts';
 import type { AcceptorRecord } from '../../binlogsvr/paxos/types.ts';
@@ -9,12 +10,14 @@ import { drawPlan, Faults } from './faults.ts';
 import { Kernel } from './kernel.ts';
 import { SimNetwork } from './network.ts';
 import { SimNode } from './node.ts';
+import type { Server } from './rpc.ts';
 import { Tally } from './tally.ts';
 
 const CHAOS_MS: readonly [number, number] = [3_000, 9_000];
 /** On a healed world everything has to be well again within this. */
 export const LIVENESS_MS = 15_000;
 const LOOK_MS = 25;
+const READ_BYTES = 64 * 1024;
 
 export type WorldOptions = Readonly<{
   seed: number;
@@ -130,6 +133,7 @@ export abstract class SimWorld {
     this.faults.heal();
     await this.#becomesWell();
     try {
+      await this.#readsAll();
       await this.verifyEnd();
       this.history.verify();
       this.#compareDisks();
@@ -180,12 +184,48 @@ export abstract class SimWorld {
     throw kernel.failure as Error;
   }
 
-  /** Chosen values lie on every disk as the same bytes. */
+  /** Every node can read its whole log, whatever was damaged. */
+  async #readsAll(): Promise<void> {
+    const { kernel } = this;
+    const unread = new Map<NodeId, string>();
+    for (const { id, server } of this.nodes) {
+      if (server === null) continue;
+      unread.set(id, 'not begun');
+      server.process.deliver(
+        () => void this.#readAll(id, server, unread).catch((error: unknown) => kernel.fail(error)),
+      );
+    }
+    const deadline = kernel.now + LIVENESS_MS;
+    while (unread.size > 0) {
+      check(kernel.now <= deadline, () => `log not readable within ${LIVENESS_MS} ms: ${JSON.stringify([...unread])}`);
+      await kernel.runUntil(kernel.now + 100);
+    }
+  }
+
+  async #readAll(id: NodeId, { services: { replica } }: Server, unread: Map<NodeId, string>): Promise<void> {
+    const upTo = replica.state.appliedIndex;
+    for (let from = 1; from <= upTo; ) {
+      try {
+        const entries = await replica.readLog(instanceId(from), READ_BYTES);
+        check(entries.length > 0, () => `node ${id} has applied ${upTo} and reads nothing at ${from}`);
+        from += entries.length;
+      } catch (error) {
+        if (!(error instanceof PhxError) || error.code !== 'STORE_CORRUPT') throw error;
+        unread.set(id, error.message);
+        this.tally.add('read again for a bad value');
+      }
+    }
+    unread.delete(id);
+  }
+
+  /** Chosen values lie on every disk as the same bytes, and so do those that were repaired. */
   #compareDisks(): void {
     const bytes = new Map<number, Readonly<{ value: Uint8Array; node: number }>>();
     for (const { id, disk, server } of this.nodes) {
       const upTo = server?.services.replica.state.appliedIndex ?? 0;
-      for (const [instance, value] of lastValues(disk.memory.records)) {
+      const { records, repaired } = disk.memory;
+      const again = [...repaired].map(([instance, { value }]) => [instance, value] as const);
+      for (const [instance, value] of [...lastValues(records), ...again]) {
         if (instance > upTo) continue;
         const known = bytes.get(instance);
         if (known === undefined) bytes.set(instance, { value, node: id });

@@ -169,6 +169,15 @@ export function logStoreContract(name: string, makeHarness: () => Promise<StoreH
       }
     });
 
+    it('damage of what an acceptor still answers for is amnesia', async () => {
+      await fill(opened.store, 1, 5);
+      await opened.store.write([accepted(6, B2, 'f')]);
+      await opened.store.close();
+      await harness.damage(instanceId(6));
+      opened = await harness.open();
+      expect(opened.report.amnesia).toMatch(/instance 6\b.* is damaged/);
+    });
+
     it('an acceptor that forgot answers nothing until it is replaced by a new one', async () => {
       await fill(opened.store, 1, 3);
       const { storeId } = opened.report.identity;
