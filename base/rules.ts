@@ -19,6 +19,7 @@ export const RULES = {
   'announced-at-once':
     'with nothing left under way the leader tells what is chosen without waiting for its next message',
   'renewal-never-waits': 'lease values have a window of their own beside bulk',
+  'bulk-leaves-the-disk-free': 'bulk under way is no more than the disk syncs in a tenth of a second',
   // Who is an acceptor.
   'forgetful-store-does-not-vote': 'a store that is not the acceptor bound for its node learns but does not vote',
   'hole-is-amnesia': 'a store whose records are not numbered without a gap has forgotten, and says so',

@@ -25,7 +25,7 @@ export type MemoryStoreOptions = Readonly<{
   storeId: string;
   clockWall: () => number;
   /** How long an fsync takes: the write is durable when this resolves. Default: at once. */
-  sync?: () => Promise<void>;
+  sync?: (bytes: number) => Promise<void>;
   /** In the place of `sync`: a disk that is slow, fails, or keeps only a part of what it was given. */
   device?: Device;
 }>;
@@ -33,18 +33,18 @@ export type MemoryStoreOptions = Readonly<{
 /** What is under a MemoryLogStore. */
 export interface Device {
   /**
-   * A synced write of `parts` parts: `land(n)` puts the first n of them on the disk, in one or several steps, n growing.
+   * A synced write of `parts` parts, `bytes` of values: `land(n)` puts the first n of them on the disk, in one or several steps, n growing.
    * Resolves when all have landed. Rejects STORE_IO when it failed; a beginning of it may have landed all the same.
    */
-  write(what: string, parts: number, land: (parts: number) => void): Promise<void>;
+  write(what: string, parts: number, land: (parts: number) => void, bytes: number): Promise<void>;
   /** A read, or a write nobody syncs. Rejects STORE_IO. */
   touch(what: string): Promise<void>;
 }
 
-function plainDevice(sync: () => Promise<void>): Device {
+function plainDevice(sync: (bytes: number) => Promise<void>): Device {
   return {
-    write: async (_what, parts, land) => {
-      await sync();
+    write: async (_what, parts, land, bytes) => {
+      await sync(bytes);
       land(parts);
     },
     touch: () => Promise.resolve(),
@@ -162,12 +162,14 @@ export class MemoryLogStore implements LogStore {
     this.#writing = true;
     try {
       const copies = records.map(copyRecord);
-      await this.#write('acceptor records', copies.length, (from, to) => {
+      const land = (from: number, to: number): void => {
         for (const record of copies.slice(from, to)) {
           this.#disk.records.push(record);
           if (record.kind === 'accepted') this.#put(record.entry);
         }
-      });
+      };
+      const bytes = copies.reduce((sum, each) => sum + (each.kind === 'accepted' ? each.entry.value.length : 0), 0);
+      await this.#write('acceptor records', copies.length, land, bytes);
       this.#durableSeq = this.#disk.records.length;
       return this.#durableSeq;
     } finally {
@@ -330,14 +332,15 @@ export class MemoryLogStore implements LogStore {
   }
 
   /** `land` puts the parts from..to on the disk. */
-  async #write(what: string, parts: number, land: (from: number, to: number) => void): Promise<void> {
+  async #write(what: string, parts: number, land: (from: number, to: number) => void, bytes = 0): Promise<void> {
     let landed = 0;
     try {
-      await this.#device.write(what, parts, (upTo) => {
+      const landUpTo = (upTo: number): void => {
         if (this.#crashed || upTo <= landed) return;
         land(landed, upTo);
         landed = upTo;
-      });
+      };
+      await this.#device.write(what, parts, landUpTo, bytes);
     } catch (error) {
       this.#failed = true;
       throw error;

@@ -96,6 +96,8 @@ export class Replica implements LogSource, PeerHandler {
       store,
       (after, upTo) => this.#written(after, upTo),
       (error) => this.#fatal(error),
+      clock,
+      (bytesMax) => this.#step({ kind: 'flight', bytesMax }),
     );
     this.#saver = new StateSaver(store, log, clock, state);
     this.#applied = new AppliedLog(store, state.appliedIndex, (instance) => this.keeping.repairs.repair(instance));

@@ -1,4 +1,6 @@
+import type { Clock } from '../base/ports.ts';
 import { ruleHolds } from '../base/rules.ts';
+import { afterBatch, FLIGHT_START, type FlightBound } from './flight-bound.ts';
 import type { AcceptorRecord, Envelope } from './paxos/types.ts';
 import type { LogStore } from './store-port.ts';
 
@@ -13,6 +15,9 @@ export class StoreWriter {
   readonly #store: LogStore;
   readonly #done: (after: readonly Envelope[], upTo: number) => void;
   readonly #failed: (error: unknown) => void;
+  readonly #clock: Clock;
+  readonly #flight: (bytesMax: number) => void;
+  #bound: FlightBound = FLIGHT_START;
   #records: AcceptorRecord[] = [];
   #after: Envelope[] = [];
   #written = 0;
@@ -24,10 +29,15 @@ export class StoreWriter {
     store: LogStore,
     done: (after: readonly Envelope[], upTo: number) => void,
     failed: (error: unknown) => void,
+    clock: Clock,
+    /** So many bytes of bulk may be under way from now on. */
+    flight: (bytesMax: number) => void,
   ) {
     this.#store = store;
     this.#done = done;
     this.#failed = failed;
+    this.#clock = clock;
+    this.#flight = flight;
   }
 
   /** A record was handed to the store since the start. */
@@ -59,9 +69,11 @@ export class StoreWriter {
       this.#after = [];
       if (records.length > 0) {
         try {
+          const began = this.#clock.now();
           const write = this.#store.write(records);
           if (!ruleHolds('ack-after-fsync')) this.#done(after.splice(0), this.#written + records.length);
           await write;
+          this.#measured(records, this.#clock.now() - began);
         } catch (error) {
           this.#stopped = true;
           this.#failed(error);
@@ -72,5 +84,12 @@ export class StoreWriter {
       this.#done(after, this.#written);
     }
     this.#running = null;
+  }
+  #measured(records: readonly AcceptorRecord[], ms: number): void {
+    let bytes = 0;
+    for (const record of records) if (record.kind === 'accepted') bytes += record.entry.value.length;
+    const before = this.#bound.bytesMax;
+    this.#bound = afterBatch(this.#bound, { bytes, ms });
+    if (this.#bound.bytesMax !== before) this.#flight(this.#bound.bytesMax);
   }
 }

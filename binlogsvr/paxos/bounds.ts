@@ -1,6 +1,9 @@
 /** What the core may hold or send at most, and how long it waits before it says something again. */
 export type PaxosBounds = Readonly<{
-  /** Own proposals under way in the data lane, and their bytes; one value of any size always fits into an empty lane. */
+  /**
+   * Own proposals under way in the data lane, and their bytes at most (fewer on a slow disk: the input `flight`); one value of
+   * any size always fits into an empty lane.
+   */
   inFlightInstances: number;
   inFlightBytes: number;
   /** Further proposals for lease values, so that a renewal never waits behind bulk (protocol-findings 28). */

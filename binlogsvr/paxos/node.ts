@@ -159,6 +159,9 @@ export class PaxosNode {
         this.#proposer.onPeerUp(input.peer, effects);
         effects.sendNow.push({ to: input.peer, message: this.#proposer.commitMessage() });
         break;
+      case 'flight':
+        this.#pipeline.bytesMax = input.bytesMax;
+        break;
       case 'installed':
         this.#window.installed(input.upTo);
         this.#learner.onInstalled();

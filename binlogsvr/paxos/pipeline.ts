@@ -22,12 +22,15 @@ export type Proposal = Readonly<{
 export class Pipeline {
   readonly #bounds: PaxosBounds;
   readonly #proposals = new Map<InstanceId, Proposal>();
+  /** Of the data lane; as measured, never above the bounds. */
+  bytesMax: number;
   #dataCount = 0;
   #dataBytes = 0;
   #changesVoters = false;
 
   constructor(bounds: PaxosBounds) {
     this.#bounds = bounds;
+    this.bytesMax = bounds.inFlightBytes;
   }
 
   get size(): number {
@@ -48,7 +51,9 @@ export class Pipeline {
     if (lane === 'lease' && ruleHolds('renewal-never-waits'))
       return this.#proposals.size - this.#dataCount < this.#bounds.inFlightLease;
     if (this.#dataCount === 0) return true;
-    return this.#dataCount < this.#bounds.inFlightInstances && this.#dataBytes + bytes <= this.#bounds.inFlightBytes;
+    const { inFlightInstances, inFlightBytes } = this.#bounds;
+    const bytesMax = ruleHolds('bulk-leaves-the-disk-free') ? Math.min(this.bytesMax, inFlightBytes) : inFlightBytes;
+    return this.#dataCount < inFlightInstances && this.#dataBytes + bytes <= bytesMax;
   }
 
   add(instance: InstanceId, value: ValueBytes, lane: Lane, changesVoters: boolean, now: number): Proposal {

@@ -80,6 +80,8 @@ export type Input =
   | Readonly<{ kind: 'tick'; now: number }>
   /** A stream to this peer came up: everything unanswered may be lost. */
   | Readonly<{ kind: 'peerUp'; peer: NodeId }>
+  /** Own bulk under way is bounded by so many bytes from now on (flight-bound.ts). */
+  | Readonly<{ kind: 'flight'; bytesMax: number }>
   /** A snapshot took the place of everything up to there, durably; nothing of it is emitted. `voters` comes next. */
   | Readonly<{ kind: 'installed'; upTo: InstanceId }>
   /**

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { crc32 } from 'node:zlib';
 import { type InstanceId, type MonoMs, monoMs, type NodeId, nodeId } from '../../../base/brands.ts';
 import { type Clock, silentLogger } from '../../../base/ports.ts';
 import { Prng } from '../../../base/prng.ts';
@@ -296,6 +297,8 @@ export class World {
 
   /** Of nodes booted from here on. */
   purge: PurgePolicy = DEFAULT_PURGE;
+  /** How fast every disk syncs values; null: at once. */
+  diskBytesPerMs: number | null = null;
   /** May change what is delivered, or drop it (null). */
   tamper: (from: NodeId, to: NodeId, message: PeerMessage) => PeerMessage | null = (_from, _to, message) => message;
 
@@ -335,7 +338,7 @@ export class World {
       node,
       storeId: `store-${this.#storeCount}`,
       clockWall: () => clock.wall(),
-      sync: () => this.#sync(node),
+      sync: (bytes) => this.#sync(node, bytes),
     });
     this.#stores.set(node, store);
     const replica = await Replica.open({
@@ -467,9 +470,10 @@ export class World {
     return [...this.replicas.values()].every((replica) => replica.state.appliedIndex >= index);
   }
 
-  #sync(node: NodeId): Promise<void> {
+  #sync(node: NodeId, bytes: number): Promise<void> {
     const waiting = this.#stalled.get(node);
-    return waiting === undefined ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve));
+    if (waiting !== undefined) return new Promise((resolve) => waiting.push(resolve));
+    return this.diskBytesPerMs === null ? Promise.resolve() : this.pause(bytes / this.diskBytesPerMs);
   }
 
   async #settle(): Promise<void> {
@@ -493,8 +497,4 @@ export function appendOf(epoch: AppendValue['epoch'], follows: number, gno: numb
   };
 }
 
-import { crc32 } from 'node:zlib';
-
-export function crcOf(events: Uint8Array): number {
-  return crc32(events);
-}
+export const crcOf = (events: Uint8Array): number => crc32(events);
