@@ -342,6 +342,8 @@ export class Replica implements LogSource, PeerHandler {
     const now = this.#o.clock.now();
     const voter = this.#voting.isVoter(from, storeId);
     if ('chosenUpTo' in message && message.kind !== 'accept') this.#peers.heard(from, storeId, message.chosenUpTo);
+    if ('leaseAge' in message) this.#leases.told(message.leaseAge);
+    if ('durableSeq' in message) this.floors.confirmed(from, storeId, message.durableSeq);
     switch (message.kind) {
       case 'query': {
         const { highestAccepted, chosenUpTo } = this.#core;
@@ -363,18 +365,10 @@ export class Replica implements LogSource, PeerHandler {
       case 'successorSays':
         this.events.succession(from, message);
         return;
-      case 'promise':
-        this.#leases.told(message.leaseAge);
-        this.floors.confirmed(from, storeId, message.durableSeq);
-        break;
-      case 'accepted':
-        this.floors.confirmed(from, storeId, message.durableSeq);
-        break;
       case 'accept':
         for (const entry of message.entries) this.#leases.accepting(entry.value);
         break;
       case 'learned':
-        this.#leases.told(message.leaseAge);
         this.keeping.repairs.learned(from, storeId, message.entries);
         break;
       case 'nack':
