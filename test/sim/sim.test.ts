@@ -17,17 +17,20 @@ function* jobs(seeds: number): Generator<SeedJob> {
 it(`${SEEDS} seeds: nothing acknowledged is lost, no stale read, well again after healing`, async () => {
   const failed: string[] = [];
   let acknowledged = 0;
+  const repaired = new Set<string>();
   let passed = 0;
   for await (const { seed, failure, result } of runInPool(jobs(SEEDS), availableParallelism())) {
     if (failure !== null) failed.push(`npm run sim -- --seed ${seed} --trace: ${failure}`);
     if (result === null) continue;
     passed += 1;
     acknowledged += result.counts['write acknowledged'] ?? 0;
+    for (const what of Object.keys(result.counts)) if (what.startsWith('bad value repaired')) repaired.add(what);
   }
   expect(failed).toEqual([]);
   expect(passed).toBe(SEEDS);
   // An idle world would pass too.
   expect(acknowledged).toBeGreaterThan(SEEDS * 10);
+  expect([...repaired].sort()).toEqual(['ballot', 'chosen', 'majority'].map((way) => `bad value repaired by ${way}`));
 }, 1_800_000);
 
 it.each(WORLD_NAMES)(
