@@ -89,7 +89,7 @@ export function dispose(
   if (freeBytes + (asideBytes ?? 0) >= needed) return { do: 'set-aside' };
   return {
     do: 'refuse',
-    reason: `no room to set the diverged data aside: ${inGiB(freeBytes)} GiB free, ${inGiB(needed)} GiB needed for a copy beside it; free some space, or say recovery.diverged_data = "erase"`,
+    reason: `no room to set the diverged data aside: ${sizeOf(freeBytes)} free, ${sizeOf(needed)} needed for a copy beside it; free some space, or say recovery.diverged_data = "erase"`,
   };
 }
 
@@ -130,14 +130,26 @@ export function describeProgress(donor: Pick<Donor, 'node'>, progress: CloneProg
   if (stage === '' || estimateBytes === 0) return `${what}: begins`;
   const done = Math.min(doneBytes, estimateBytes);
   const percent = Math.floor((100 * done) / estimateBytes);
-  const amount = `${inGiB(done)} of ${inGiB(estimateBytes)} GiB`;
+  const amount = amountOf(done, estimateBytes);
   if (stage !== 'FILE COPY') return `${what}: ${percent} % (${amount}), ${stage.toLowerCase()}`;
   if (done === 0) return `${what}: ${percent} % (${amount})`;
   const leftMs = (elapsedMs / done) * (estimateBytes - done);
   return `${what}: ${percent} % (${amount}), about ${duration(leftMs)} left`;
 }
 
-const inGiB = (bytes: number): string => (bytes / 1024 ** 3).toFixed(bytes < 10 * 1024 ** 3 ? 2 : 0);
+const UNITS = [
+  [1024 ** 4, 'TiB'],
+  [1024 ** 3, 'GiB'],
+  [1024 ** 2, 'MiB'],
+] as const;
+
+/** `1.2 of 2.8 GiB`: in the unit of the whole. */
+function amountOf(done: number, whole: number): string {
+  const [unit, name] = UNITS.find(([size]) => whole >= size) ?? UNITS[2];
+  return `${(done / unit).toFixed(1)} of ${(whole / unit).toFixed(1)} ${name}`;
+}
+
+const sizeOf = (bytes: number): string => amountOf(bytes, bytes).replace(/^.* of /, '');
 
 function duration(ms: number): string {
   const seconds = Math.ceil(ms / 1000);

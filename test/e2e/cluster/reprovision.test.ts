@@ -1,8 +1,9 @@
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { createBinlogsvrClient } from '../../../proto/binlogsvr-client.ts';
 import { type HostPort, kill, type NodeStatus, TestCluster } from '../../support/cluster.ts';
+import { count, FULL } from '../../support/tier.ts';
 import { eventually } from '../../support/wait.ts';
 
 /** A log that is purged after a megabyte, and copies slow enough to be met in the middle. */
@@ -12,7 +13,7 @@ keep_gib = 0.001
 cap_gib = 0.5
 
 [recovery]
-clone_max_mib_per_s = 8
+clone_max_mib_per_s = 10
 `;
 
 describe('a node whose data is of no use comes back by itself', () => {
@@ -35,7 +36,7 @@ describe('a node whose data is of no use comes back by itself', () => {
   const setAside = (id: number): readonly string[] =>
     readdirSync(cluster.nodeDir(id)).filter((name) => name.startsWith('mysql.set-aside-'));
   const equal = async (): Promise<void> => {
-    await cluster.converged();
+    await cluster.converged(120_000);
     expect(new Set(await cluster.checksums('data')).size).toBe(1);
   };
   const purgedAt = async ({ host, port }: HostPort): Promise<string> => {
@@ -43,6 +44,11 @@ describe('a node whose data is of no use comes back by itself', () => {
     await using client = createBinlogsvrClient(`${host}:${port}`, { clusterSecret, tls: null });
     return (await client.status(1000)).view.purged ?? '';
   };
+  /** Why this node ever got new data. */
+  const reasonsOf = (id: number): readonly string[] =>
+    readFileSync(join(cluster.nodeDir(id), 'log', 'agent.log'), 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('"msg":"re-provisioned"'));
   const reason = async (id: number, words: RegExp, timeoutMs = 40_000): Promise<string> =>
     eventually(`node ${id} says ${words}`, timeoutMs, async () => {
       const { reason: said, state } = await cluster.node(id);
@@ -77,11 +83,15 @@ describe('a node whose data is of no use comes back by itself', () => {
   test('diverged: out of service at once, its data set aside, cloned from the other slave', async () => {
     const node = await slave();
     const other = (await cluster.slaves()).find(({ id }) => id !== node.id) as NodeStatus;
+    const [own] = await cluster.adminQuery<{ id: number }>(node.id, 'SELECT @@server_id AS id');
+    const serverId = own?.id;
     await diverge(node, 1000);
     await reason(node.id, /not in the log|clones from node/);
     expect(await reason(node.id, /clones from node \d: \d+ % \(/)).toContain(`clones from node ${other.id}`);
     const during = await cluster.node(node.id);
     expect(during.state).toBe('recovering');
+    const [reader] = await cluster.sql<{ id: number }>(node.ro, 'SELECT @@server_id AS id');
+    expect(reader?.id).not.toBe(serverId);
     await equal();
     expect(await cluster.adminQuery(node.id, 'SELECT COUNT(*) AS n FROM data.t')).toEqual([{ n: 10 }]);
     const [aside, ...more] = setAside(node.id);
@@ -90,25 +100,81 @@ describe('a node whose data is of no use comes back by itself', () => {
     expect(existsSync(join(cluster.nodeDir(node.id), 'run', 'reprovision.json'))).toBe(false);
   });
 
-  test.each([
-    ['the recipient’s mysqld', async (node: NodeStatus) => cluster.killMysqld(node.id)],
-    ['the recipient’s agent', async (node: NodeStatus) => kill((await cluster.node(node.id)).pids.agent)],
-    ['the whole recipient', async (node: NodeStatus) => cluster.killNode(node.id)],
+  const strikes: readonly [string, (node: NodeStatus) => Promise<void>][] = [
+    ['the whole recipient', async (node) => cluster.killNode(node.id)],
+    ['the recipient’s mysqld', async (node) => cluster.killMysqld(node.id)],
+    ['the recipient’s agent', async (node) => kill((await cluster.node(node.id)).pids.agent)],
     [
       'the donor’s mysqld',
-      async (node: NodeStatus) => {
+      async (node) => {
         const donor = /clones from node (\d)/.exec((await cluster.node(node.id)).reason)?.[1];
         await cluster.killMysqld(Number(donor));
       },
     ],
-  ])('%s is killed in the middle of a clone: it begins again', async (_, strike) => {
+  ];
+  test.each(strikes.slice(0, count(strikes.length, 1)))(
+    '%s is killed in the middle of a clone: it begins again',
+    async (_, strike) => {
+      const node = await slave();
+      await diverge(node, 2000);
+      await reason(node.id, /clones from node \d: [1-9]\d? % /);
+      await strike(node);
+      await equal();
+      expect(setAside(node.id)).toHaveLength(1);
+      expect(await cluster.adminQuery(node.id, 'SELECT COUNT(*) AS n FROM data.t')).toEqual([{ n: 10 }]);
+    },
+  );
+
+  /** As somebody does it who may do everything, with the agent looking away. */
+  async function tamper(node: NodeStatus, statements: string): Promise<void> {
+    kill(node.pids.agent, 'SIGSTOP');
+    try {
+      await cluster.adminQuery(node.id, statements);
+    } finally {
+      kill(node.pids.agent, 'SIGCONT');
+    }
+  }
+
+  const tamperings: readonly [string, string, RegExp][] = [
+    [
+      'a row that was changed behind the log’s back',
+      'SET SESSION sql_log_bin = 0; SET GLOBAL super_read_only = OFF; DELETE FROM data.t WHERE id = 5; SET GLOBAL super_read_only = ON',
+      /cannot be applied to this node's data: applier error 1032/,
+    ],
+    [
+      'RESET BINARY LOGS',
+      'STOP REPLICA; RESET BINARY LOGS AND GTIDS; START REPLICA',
+      /does not count as executed any more/,
+    ],
+  ];
+  test.each(tamperings.slice(0, count(tamperings.length, 0)))(
+    '%s on a slave: noticed, and cloned',
+    async (_, statements, words) => {
+      const node = await slave();
+      const { rw } = await cluster.master();
+      await tamper(node, statements);
+      await cluster.sql(rw, "UPDATE data.t SET v = CONCAT(v, 'x') WHERE id = 5");
+      await eventually('re-provisioned', 60_000, () => reasonsOf(node.id).some((text) => words.test(text)));
+      await equal();
+    },
+  );
+
+  test.runIf(FULL)('a replication channel of somebody else: gone with the mysqld that had it', async () => {
     const node = await slave();
-    await diverge(node, 2000);
-    await reason(node.id, /clones from node \d: [1-9]\d? % /);
-    await strike(node);
+    const other = (await cluster.slaves()).find(({ id }) => id !== node.id) as NodeStatus;
+    await cluster.adminQuery(
+      node.id,
+      `CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = ${other.mysql.port}, SOURCE_USER = 'x', SOURCE_AUTO_POSITION = 1 FOR CHANNEL 'theirs'`,
+    );
+    await eventually('the channel is gone', 40_000, async () => {
+      const rows = await cluster.adminQuery(
+        node.id,
+        'SELECT CHANNEL_NAME AS c FROM performance_schema.replication_connection_status',
+      );
+      return rows.every(({ c }) => c === '');
+    });
     await equal();
-    expect(setAside(node.id)).toHaveLength(1);
-    expect(await cluster.adminQuery(node.id, 'SELECT COUNT(*) AS n FROM data.t')).toEqual([{ n: 10 }]);
+    expect((await cluster.node(node.id)).pids.mysqld).not.toBe(node.pids.mysqld);
   });
 
   test('without a healthy donor its data stays where it is', async () => {
@@ -150,6 +216,7 @@ describe('a node whose data is of no use comes back by itself', () => {
     try {
       await cluster.killNode(node.id);
       for (const name of ['mysql', 'store']) rmSync(join(cluster.nodeDir(node.id), name), { recursive: true });
+      mkdirSync(join(cluster.nodeDir(node.id), 'mysql')); // as a new disk is mounted there
     } finally {
       kill(manager.pid, 'SIGCONT');
     }

@@ -121,7 +121,7 @@ describe('what becomes of the old data', () => {
   test('diverged and no room for both: nothing is touched, unless it may be erased', () => {
     expect(dispose('diverged', 'set-aside', tight)).toMatchObject({
       do: 'refuse',
-      reason: /1\.00 GiB free, 1\.50 GiB/,
+      reason: /1\.0 GiB free, 1\.5 GiB/,
     });
     expect(dispose('diverged', 'erase', tight)).toEqual({ do: 'erase' });
   });
@@ -158,10 +158,13 @@ describe('how far a copy is', () => {
   test('in words', () => {
     const at = (stage: string, doneBytes: number) =>
       describeProgress({ node: 2 }, { stage, doneBytes, estimateBytes: 2.8 * GiB }, 10_000);
-    expect(at('FILE COPY', 1.4 * GiB)).toBe('clones from node 2: 50 % (1.40 of 2.80 GiB), about 10 s left');
-    expect(at('FILE COPY', 0)).toBe('clones from node 2: 0 % (0.00 of 2.80 GiB)');
+    expect(at('FILE COPY', 1.4 * GiB)).toBe('clones from node 2: 50 % (1.4 of 2.8 GiB), about 10 s left');
+    expect(describeProgress({ node: 3 }, { stage: 'FILE COPY', doneBytes: 7e6, estimateBytes: 7.2e7 }, 2000)).toBe(
+      'clones from node 3: 9 % (6.7 of 68.7 MiB), about 19 s left',
+    );
+    expect(at('FILE COPY', 0)).toBe('clones from node 2: 0 % (0.0 of 2.8 GiB)');
     expect(at('FILE COPY', 0.01 * GiB)).toMatch(/about 47 min left$/);
-    expect(at('FILE SYNC', 2.8 * GiB)).toBe('clones from node 2: 100 % (2.80 of 2.80 GiB), file sync');
+    expect(at('FILE SYNC', 2.8 * GiB)).toBe('clones from node 2: 100 % (2.8 of 2.8 GiB), file sync');
     expect(describeProgress({ node: 2 }, { stage: '', doneBytes: 0, estimateBytes: 0 }, 5)).toMatch(/begins$/);
   });
 

@@ -66,6 +66,10 @@ class Scene {
     await this.world.done(this.#life.settled(context));
   }
 
+  startFailed(): Promise<void> {
+    return this.#life.startFailed();
+  }
+
   /** The next agent of the node. */
   async reborn(): Promise<void> {
     this.host.dieBehind = 0;
@@ -186,6 +190,19 @@ describe('a node that diverged', () => {
     scene.world.kill(2);
     expect(await scene.run()).toMatch(/nobody else is known to have it: no majority answers/);
     expect(scene.host.done).toEqual([]);
+  });
+
+  test('mysqld does not start with the copy: after three times it is made again', async () => {
+    const scene = await Scene.begin();
+    scene.host.offer(2, LOGGED);
+    expect(await scene.run()).toBe('copied');
+    for (const underWay of [false, false, true]) {
+      await scene.startFailed();
+      expect(scene.facts.underWay).toBe(underWay);
+    }
+    expect(await scene.run()).toBe('copied');
+    await scene.comeBack();
+    expect(scene.host.journal).toBeNull();
   });
 
   test('the copy itself turns out to be unfit: another one', async () => {
