@@ -128,7 +128,12 @@ export class GrpcPeers implements PeerTransport {
     for (const { node, address } of members) {
       if (node === this.#o.self.id) continue;
       const peer = this.#peers.get(node);
-      if (peer !== undefined) peer.joiner = false;
+      if (peer !== undefined) {
+        peer.joiner = false;
+        // It was removed and came back: who reads all of that at once must not let a member go.
+        if (peer.letGoTimer !== null) clearTimeout(peer.letGoTimer);
+        peer.letGoTimer = null;
+      }
       if (address === undefined) continue;
       const { host, rpc } = address;
       if (peer === undefined) this.#dial(this.#know({ id: node, host, rpc }, false));

@@ -217,3 +217,26 @@ test('an election rule and a witness show in status; what may not stand says why
     message: expect.stringContaining('unknown change'),
   });
 });
+
+test('who reads at once that a node was removed and came back does not let it go', async () => {
+  const founders = [1, 2, 3];
+  for (const node of founders) await start(node, founders);
+  await expect.poll(async () => (await status(1)).view.voting, WAIT).toBe(true);
+  await client(1).baseline('', 5000);
+  const seatOf = async (node: number) => (await status(1)).members?.find((each) => each.node === node)?.kind;
+  await start(4, [1], true);
+  await expect.poll(() => seatOf(4), WAIT).toBe('learner');
+  await change(1, { change: 'remove', node: 4 });
+  await at(4).close();
+  await rm(join(dir, '4'), { recursive: true });
+  await start(4, [1], true);
+  await expect.poll(() => seatOf(4), WAIT).toBe('learner');
+  await change(1, { change: 'add', node: 4, kind: 'voter', election: 'neutral' });
+
+  await start(5, [1], true);
+  await expect.poll(() => seatOf(5), WAIT).toBe('learner');
+  // A removed node is let go of a second after the log says so.
+  await expect.poll(async () => (await status(5)).uptimeMs, WAIT).toBeGreaterThan(3000);
+  const { peers } = await status(5);
+  expect(peers.filter(({ connected }) => connected).map(({ node }) => Number(node))).toEqual([1, 2, 3, 4]);
+});
