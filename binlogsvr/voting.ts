@@ -58,6 +58,8 @@ export class Voting {
   #reason = 'founding: not begun';
   #electorate: Electorate;
   #port: VotingPort | null = null;
+  /** Its hello says that it wants to join. */
+  #asks: boolean;
   #writing = false;
   /** States being written down, and the end of the last. */
   #saves = 0;
@@ -82,6 +84,7 @@ export class Voting {
     this.#forgot = forgot;
     this.#sets = sets;
     this.#electorate = this.#elect(state);
+    this.#asks = this.joins(state).joins !== undefined;
   }
 
   static async load(options: VotingOptions, state: ReplicatedState): Promise<Voting> {
@@ -190,6 +193,10 @@ export class Voting {
   }
 
   #count(state: ReplicatedState, must: boolean): void {
+    const asks = this.joins(state).joins !== undefined;
+    // It read in the log that it had been a member, and only now that it was removed: peers have heard of no wish to join.
+    if (asks && !this.#asks) this.#port?.announce();
+    this.#asks = asks;
     if (!this.#refresh(state) && !must) return;
     this.#port?.voters(this.nodes, this.#electorate.mayVote);
     this.#port?.changed();
