@@ -425,12 +425,13 @@ export class Replica implements LogSource, PeerHandler {
     this.#leases.installed(state);
     this.#applied.restart(state.appliedIndex);
     this.#saver.installed(state);
-    this.#step({ kind: 'installed', upTo: state.appliedIndex });
+    this.events.installed(state);
     this.#voting.installed(state);
     this.#o.transport.roster(state);
     const { nodes: voters } = this.#voting;
     this.#step({ kind: 'voters', voters, mayVote: this.mayVote, since: state.membersSince });
-    this.events.installed(state);
+    // Last: what is known to be chosen behind it is applied at once, and may be a change of the members.
+    this.#step({ kind: 'installed', upTo: state.appliedIndex });
     this.#conditions.poke(this.#o.clock.now());
     this.events.changed();
   }

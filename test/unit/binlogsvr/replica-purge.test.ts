@@ -6,6 +6,7 @@ import { DumpStream } from '../../../binlogsvr/dump-stream.ts';
 import { MemoryDisk } from '../../../binlogsvr/memory-store.ts';
 import type { PeerMessage } from '../../../binlogsvr/peer-transport.ts';
 import type { PurgePolicy } from '../../../binlogsvr/purge-policy.ts';
+import { SnapshotSender } from '../../../binlogsvr/snapshot-sender.ts';
 import { stateToJson } from '../../../binlogsvr/state-machine.ts';
 import { GtidSet } from '../../../mysql/gtid-set.ts';
 import { crcOf, UUID, World } from './replica-world.ts';
@@ -227,6 +228,40 @@ describe('a node that asks for what is purged', () => {
     await world.until('all', () => world.allApplied(world.at(1).state.appliedIndex));
     await expectCaughtUp(world);
     expect(world.at(3).purged.toString()).toMatch(new RegExp(`^${UUID}:1-\\d+$`));
+  });
+
+  test('hears of the snapshot before it hears of what was known to be chosen behind it', async () => {
+    const world = await start({ ...SMALL, capBytes: 90_000 });
+    await append(world, 400);
+    await world.until('all', () => world.allApplied(world.at(1).state.appliedIndex));
+    await world.shutDown(3);
+    await append(world, 400);
+    await execute(world);
+    const { base, records } = world.disks.get(nodeId(1)) as MemoryDisk;
+    const index = base?.appliedIndex ?? 0;
+    expect(index).toBeGreaterThan(410);
+    for (const node of [1, 2]) world.network.cut(node, 3);
+    const replica = await world.boot(3);
+    const heard: number[] = [];
+    replica.events.onInstalled((state) => heard.push(-state.appliedIndex));
+    replica.onApplied(({ instance }) => heard.push(instance));
+    const entries = records.flatMap((each) =>
+      each.kind === 'accepted' && each.entry.instance > index ? each.entry : [],
+    );
+    const behind = entries.slice(0, 2);
+    expect(behind.map(({ instance }) => instance)).toEqual([index + 1, index + 2]);
+    const { storeId } = world.at(1).hello();
+    const chosenUpTo = instanceId(index + 2);
+    const said = { leaseAge: null, firstRetained: index + 1 };
+    replica.onMessage(nodeId(1), storeId, { kind: 'learned', entries: behind, chosenUpTo, ...said });
+    await world.run(50); // on disk
+    const sender = new SnapshotSender(
+      () => base,
+      (_, piece) => replica.onMessage(nodeId(1), storeId, piece),
+    );
+    sender.begin(nodeId(3));
+    await world.until('all of it', () => replica.state.appliedIndex === index + 2);
+    expect(heard).toEqual([-index, index + 1, index + 2]);
   });
 
   test('keeps its promise over the snapshot', async () => {
