@@ -35,6 +35,9 @@ export const RULES = {
   'chunks-do-not-count': 'an unfinished transaction makes nobody ineligible',
   'fence-names-epoch': 'a fence closes the epoch it names and no other',
   'closed-epoch-takes-nothing': 'a closed epoch takes no append, no chunk and no renewal',
+  // What is kept of the log.
+  'purge-keeps-what-is-needed':
+    "nothing is purged that a member's MySQL does not hold durably, as long as the log is within its cap",
   // The lease.
   'lease-names-proposer': 'two processes that propose the same renewal propose two leases, each with its own clock',
   'lease-from-proposal': 'the holder counts its lease from before it proposed, and only what it proposed itself',

@@ -5,11 +5,13 @@ import type { Conditions } from './conditions.ts';
 import { LogServer } from './log-server.ts';
 import type { Entry, Holding } from './paxos/types.ts';
 import type { Needs, PeerTransport, Recall, Recalled, SnapshotAsk, SnapshotPiece } from './peer-transport.ts';
-import { DEFAULT_PURGE, type PurgePolicy } from './purge-policy.ts';
+import { DEFAULT_PURGE } from './purge-policy.ts';
 import { Purger } from './purger.ts';
+import type { ReplicaOptions } from './replica-options.ts';
 import { Snapshots } from './snapshots.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { LogStore } from './store-port.ts';
+import { DEFAULT_PACE } from './upkeep-pace.ts';
 import { ValueRepair } from './value-repair.ts';
 import type { Voting } from './voting.ts';
 
@@ -20,7 +22,7 @@ export type LogKeepingPort = Readonly<{
   conditions: Conditions;
   store: LogStore;
   transport: PeerTransport;
-  purge: PurgePolicy | undefined;
+  upkeep: Pick<ReplicaOptions, 'purge' | 'pace'>;
   state: () => ReplicatedState;
   applied: () => AppliedLog;
   appliedIndex: () => InstanceId;
@@ -62,7 +64,8 @@ export class LogKeeping {
     this.repairs = new ValueRepair({ ...port, send: (to, message) => transport.send(to, message) });
     this.purger = new Purger({
       ...port,
-      policy: port.purge ?? DEFAULT_PURGE,
+      policy: port.upkeep.purge ?? DEFAULT_PURGE,
+      pace: port.upkeep.pace ?? DEFAULT_PACE,
       send: (to, needs) => transport.send(to, needs),
       formatDescriptionOf: (file) => applied().formatDescriptionOf(file, port.appliedIndex()),
     });

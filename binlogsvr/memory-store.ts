@@ -28,6 +28,8 @@ export type MemoryStoreOptions = Readonly<{
   sync?: (bytes: number) => Promise<void>;
   /** In the place of `sync`: a disk that is slow, fails, or keeps only a part of what it was given. */
   device?: Device;
+  /** Default: PURGE_MARGIN. */
+  purgeMargin?: number;
 }>;
 
 /** What is under a MemoryLogStore. */
@@ -105,6 +107,7 @@ export class MemoryDisk {
 export class MemoryLogStore implements LogStore {
   readonly #disk: MemoryDisk;
   readonly #device: Device;
+  readonly #purgeMargin: number;
   readonly #entries = new Map<InstanceId, Entry>();
   #durableSeq: number;
   #bytes = 0;
@@ -113,9 +116,10 @@ export class MemoryLogStore implements LogStore {
   #crashed = false;
   #failed = false;
 
-  private constructor(disk: MemoryDisk, device: Device) {
+  private constructor(disk: MemoryDisk, device: Device, purgeMargin: number) {
     this.#disk = disk;
     this.#device = device;
+    this.#purgeMargin = purgeMargin;
     this.#durableSeq = disk.records.length;
     for (const record of disk.records) {
       if (record.kind === 'accepted') this.#put(record.entry);
@@ -131,7 +135,8 @@ export class MemoryLogStore implements LogStore {
       if (identity.cluster !== cluster || identity.node !== node) {
         throw new PhxError('DIR_FOREIGN', `open store: it belongs to node ${identity.node} of ${identity.cluster}`);
       }
-      const store = new MemoryLogStore(disk, options.device ?? plainDevice(options.sync ?? (() => Promise.resolve())));
+      const device = options.device ?? plainDevice(options.sync ?? (() => Promise.resolve()));
+      const store = new MemoryLogStore(disk, device, options.purgeMargin ?? PURGE_MARGIN);
       disk.holder = store;
       const applied = store.#applied;
       const appliedIndex = applied?.appliedIndex ?? 0;
@@ -261,7 +266,7 @@ export class MemoryLogStore implements LogStore {
     this.#assertVoting();
     const saved = this.#applied?.appliedIndex ?? 0;
     invariant(
-      base.appliedIndex + PURGE_MARGIN <= saved,
+      base.appliedIndex + this.#purgeMargin <= saved,
       `purge up to ${base.appliedIndex}, but the saved state is of ${saved}`,
     );
     await this.#write('base', 1, () => {

@@ -3,13 +3,11 @@ import { PhxError } from '../base/errors.ts';
 import { ruleHolds } from '../base/rules.ts';
 import type { Floors, PeerHello } from './peer-transport.ts';
 import type { LogStore } from './store-port.ts';
+import { DEFAULT_PACE, type UpkeepPace } from './upkeep-pace.ts';
 
 const META = 'peer-floors';
 /** Stores remembered per node: an old one may come back long after it was replaced. */
 const STORES_PER_NODE_MAX = 4;
-
-/** A floor written late only refuses less, and each write is an fsync the hot path waits behind. */
-const SAVE_EVERY_MS = 10_000;
 
 type Floor = { seq: number; incarnation: number };
 
@@ -20,18 +18,20 @@ type Floor = { seq: number; incarnation: number };
 export class PeerFloors implements Floors {
   readonly #store: LogStore;
   readonly #floors: Map<NodeId, Map<string, Floor>>;
+  readonly #saveEveryMs: number;
   #dirty = false;
   /** This node's own store went back; rejects once that is on disk. */
   #forgotten: Promise<never> | null = null;
   #savedAt = 0;
   #saving: Promise<void> | null = null;
 
-  private constructor(store: LogStore, floors: Map<NodeId, Map<string, Floor>>) {
+  private constructor(store: LogStore, floors: Map<NodeId, Map<string, Floor>>, saveEveryMs: number) {
     this.#store = store;
     this.#floors = floors;
+    this.#saveEveryMs = saveEveryMs;
   }
 
-  static async load(store: LogStore): Promise<PeerFloors> {
+  static async load(store: LogStore, { floorsMs }: UpkeepPace = DEFAULT_PACE): Promise<PeerFloors> {
     const json = await store.getMeta(META);
     const saved = json === null ? [] : (JSON.parse(json) as [NodeId, [string, number][]][]);
     return new PeerFloors(
@@ -41,6 +41,7 @@ export class PeerFloors implements Floors {
           ([node, stores]) => [node, new Map(stores.map(([id, seq]) => [id, { seq, incarnation: 0 }]))] as const,
         ),
       ),
+      floorsMs,
     );
   }
 
@@ -88,7 +89,7 @@ export class PeerFloors implements Floors {
   /** Rejects with AMNESIA once this node's own store is known to have gone back. */
   async tick(now: MonoMs): Promise<void> {
     if (this.#forgotten !== null) await this.#forgotten;
-    if (now - this.#savedAt < SAVE_EVERY_MS) return;
+    if (now - this.#savedAt < this.#saveEveryMs) return;
     this.#savedAt = now;
     await this.save();
   }

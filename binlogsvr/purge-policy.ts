@@ -1,4 +1,5 @@
 import { type InstanceId, instanceId, type NodeId } from '../base/brands.ts';
+import { ruleHolds } from '../base/rules.ts';
 
 /**
  * How much of the log a node keeps beyond what somebody needs. Too little: a CDC client or a backup that was away finds its
@@ -54,7 +55,8 @@ export type PurgeDecision = Readonly<{
 export function decidePurge({ purged, aged, sized, capped, needs, holds }: PurgeFacts): PurgeDecision {
   const wanted = Math.max(purged, aged, sized, capped);
   const held = holds.reduce((least, hold) => Math.min(least, hold.from - 1), wanted);
-  const alive = needs.filter(({ executed }) => executed === null || executed >= purged);
+  const counted = ruleHolds('purge-keeps-what-is-needed') ? needs : [];
+  const alive = counted.filter(({ executed }) => executed === null || executed >= purged);
   const needed = alive.reduce((least, { executed }) => Math.min(least, executed ?? purged), held);
   const upTo = instanceId(Math.max(purged, needed, Math.min(capped, held)));
   const leftBehind = needs.filter(({ executed }) => executed !== null && executed < upTo).map(({ node }) => node);

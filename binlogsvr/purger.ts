@@ -7,14 +7,11 @@ import type { Needs } from './peer-transport.ts';
 import { decidePurge, type Hold, type Need, type PurgeDecision, type PurgePolicy } from './purge-policy.ts';
 import { stateFromJson } from './state-machine.ts';
 import type { ReplicatedState } from './state-types.ts';
-import { firstRetained, type LogStore, PURGE_MARGIN, type Sample } from './store-port.ts';
+import { firstRetained, type LogStore, type Sample } from './store-port.ts';
+import type { UpkeepPace } from './upkeep-pace.ts';
 
-const TELL_MS = 1000;
-const DECIDE_MS = 10_000;
 /** Between two slices of reclaimed space, for those who write. */
 const SLICE_MS = 200;
-/** A slave may lose what it executed within this when its machine dies (innodb_flush_log_at_trx_commit=2, protocol-findings 30). */
-const DURABLE_MS = 10_000;
 /** Holds at once; more are refused. */
 export const HOLDS_MAX = 16;
 /** A hold that is not renewed ends after this. */
@@ -26,6 +23,7 @@ export type PurgerPort = Readonly<{
   log: Logger;
   store: LogStore;
   policy: PurgePolicy;
+  pace: UpkeepPace;
   state: () => ReplicatedState;
   /** Up to here a saved state was handed to the store. */
   savedIndex: () => InstanceId;
@@ -45,7 +43,7 @@ export type PurgeHold = Readonly<{ renew(): void; release(): void }>;
 export class Purger {
   readonly #p: PurgerPort;
   readonly #heard = new Map<NodeId, InstanceId | null>();
-  readonly #own = new DurableIndex();
+  readonly #own: DurableIndex;
   readonly #holds = new Map<object, Hold & { until: number }>();
   #decision: PurgeDecision = { upTo: NO_INSTANCE, heldBy: '', leftBehind: [] };
   #bytes = 0;
@@ -58,6 +56,7 @@ export class Purger {
 
   constructor(port: PurgerPort) {
     this.#p = port;
+    this.#own = new DurableIndex(port.pace);
     this.#decidedAt = port.clock.now();
   }
 
@@ -91,14 +90,14 @@ export class Purger {
   }
 
   tick(now: MonoMs): void {
-    const { peersUp, send } = this.#p;
-    if (now - this.#toldAt >= TELL_MS) {
+    const { peersUp, send, pace } = this.#p;
+    if (now - this.#toldAt >= pace.needsMs) {
       this.#toldAt = now;
       const executed = this.#own.at(now);
       if (executed !== undefined) for (const peer of peersUp()) send(peer, { kind: 'needs', executed });
     }
     if (this.#busy !== null) return;
-    if (now - this.#decidedAt >= DECIDE_MS) {
+    if (now - this.#decidedAt >= pace.purgeMs) {
       this.#decidedAt = now;
       this.#work(() => this.#decide(now));
     } else if (this.#reclaim && now - this.#slicedAt >= SLICE_MS) {
@@ -154,11 +153,11 @@ export class Purger {
   }
 
   async #decide(now: MonoMs): Promise<void> {
-    const { clock, store, policy, savedIndex, log } = this.#p;
+    const { clock, store, policy, pace, savedIndex, log } = this.#p;
     const from = firstRetained(store.base);
     this.#bytes = await store.bytesFrom(from);
     for (const [key, hold] of this.#holds) if (hold.until <= now) this.#holds.delete(key);
-    const last = savedIndex() - PURGE_MARGIN;
+    const last = savedIndex() - pace.purgeMargin;
     if (last < from) return;
     const agedBefore = clock.wall() - policy.keepMs;
     const has =
@@ -219,10 +218,15 @@ export class Purger {
   }
 }
 
-/** What the MySQL had executed DURABLE_MS ago and has not lost since. */
+/** What the MySQL had executed `durableMs` ago and has not lost since. */
 class DurableIndex {
+  readonly #pace: UpkeepPace;
   #seen: { at: MonoMs; index: InstanceId }[] = [];
   #durable: InstanceId | null | undefined;
+
+  constructor(pace: UpkeepPace) {
+    this.#pace = pace;
+  }
 
   note(index: InstanceId | null, now: MonoMs): void {
     const newest = this.#seen.at(-1);
@@ -235,13 +239,13 @@ class DurableIndex {
     if (newest !== undefined && index < newest.index) this.#seen = [];
     if (this.#durable === null) this.#durable = undefined;
     else if (this.#durable !== undefined && index < this.#durable) this.#durable = index;
-    if (this.#seen.length === 0 || (newest !== undefined && now - newest.at >= TELL_MS))
+    if (this.#seen.length === 0 || (newest !== undefined && now - newest.at >= this.#pace.needsMs))
       this.#seen.push({ at: now, index });
   }
 
   /** undefined: never told; null: there is no MySQL. */
   at(now: MonoMs): InstanceId | null | undefined {
-    while (this.#seen.length > 0 && now - (this.#seen[0] as { at: MonoMs }).at >= DURABLE_MS) {
+    while (this.#seen.length > 0 && now - (this.#seen[0] as { at: MonoMs }).at >= this.#pace.durableMs) {
       this.#durable = (this.#seen.shift() as { index: InstanceId }).index;
     }
     return this.#durable;

@@ -4,6 +4,7 @@ import type { LeaseTimes } from '../base/topology.ts';
 import type { PeerTransport, Software } from './peer-transport.ts';
 import type { PurgePolicy } from './purge-policy.ts';
 import type { LogStore, OpenReport } from './store-port.ts';
+import type { UpkeepPace } from './upkeep-pace.ts';
 import type { PeerAddress } from './values.ts';
 
 /** What a Replica stands on. */
@@ -26,6 +27,8 @@ export type ReplicaOptions = Readonly<{
   runs?: Software;
   /** Default: DEFAULT_PURGE. */
   purge?: PurgePolicy;
+  /** Default: DEFAULT_PACE. */
+  pace?: UpkeepPace;
   /** The store failed: the process has to end (an acceptor that cannot remember must not answer). */
   onFatal: (error: unknown) => void;
 }>;

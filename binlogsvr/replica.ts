@@ -99,7 +99,7 @@ export class Replica implements LogSource, PeerHandler {
       clock,
       (bytesMax) => this.#step({ kind: 'flight', bytesMax }),
     );
-    this.#saver = new StateSaver(store, log, clock, state);
+    this.#saver = new StateSaver(store, log, clock, state, options.pace);
     this.#applied = new AppliedLog(store, state.appliedIndex, (instance) => this.keeping.repairs.repair(instance));
     this.#proposals = new Proposals({
       propose: (bytes, lane) => this.#proposeNow(bytes, lane),
@@ -138,7 +138,7 @@ export class Replica implements LogSource, PeerHandler {
     this.keeping = new LogKeeping({
       ...shared,
       transport,
-      purge: options.purge,
+      upkeep: options,
       applied: () => this.#applied,
       savedIndex: () => this.#saver.savedIndex,
       settled: () => this.#core.chosenUpTo,
@@ -176,7 +176,7 @@ export class Replica implements LogSource, PeerHandler {
       { store, log, self, nodes, join: options.join, addresses: options.addresses },
       state,
     );
-    const replica = new Replica(options, voting, await PeerFloors.load(store), state);
+    const replica = new Replica(options, voting, await PeerFloors.load(store, options.pace), state);
     options.transport.start(replica);
     options.transport.roster(state);
     replica.#start();

@@ -4,10 +4,10 @@ import type { Clock, Logger } from '../base/ports.ts';
 import { stateToJson } from './state-machine.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { LogStore, Sample } from './store-port.ts';
+import { DEFAULT_PACE, type UpkeepPace } from './upkeep-pace.ts';
 
 const SAVE_EVERY_MS = 100;
 const SAVE_EVERY_APPLIES = 256;
-const SAMPLE_EVERY_INSTANCES = 256;
 const SAMPLE_EVERY_BYTES = 1024 * 1024;
 
 /**
@@ -26,14 +26,16 @@ export class StateSaver {
   #saving: Promise<void> | null = null;
 
   readonly #clock: Clock;
+  readonly #pace: UpkeepPace;
 
-  constructor(store: LogStore, log: Logger, clock: Clock, state: ReplicatedState) {
+  constructor(store: LogStore, log: Logger, clock: Clock, state: ReplicatedState, pace: UpkeepPace = DEFAULT_PACE) {
     this.#store = store;
     this.#log = log;
     this.#state = state;
     this.#savedIndex = state.appliedIndex;
     this.#sampledIndex = state.appliedIndex;
     this.#clock = clock;
+    this.#pace = pace;
     this.#savedAt = clock.now();
   }
 
@@ -55,7 +57,7 @@ export class StateSaver {
     this.#state = state;
     this.#sampledBytes += bytes;
     const due =
-      state.appliedIndex - this.#sampledIndex >= SAMPLE_EVERY_INSTANCES || this.#sampledBytes >= SAMPLE_EVERY_BYTES;
+      state.appliedIndex - this.#sampledIndex >= this.#pace.sampleInstances || this.#sampledBytes >= SAMPLE_EVERY_BYTES;
     if (due && state.chunk === null) {
       const instance = instanceId(state.appliedIndex + 1);
       this.#samples.push({ instance, json: stateToJson(state), wallMs: this.#clock.wall() });

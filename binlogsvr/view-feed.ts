@@ -47,7 +47,8 @@ export class ViewFeed {
       this.#checking = false;
       if (this.#subscriptions.size === 0) return;
       const view = this.#build();
-      if (urgentPart(view) !== this.#urgent) this.#tell(view);
+      const urgent = urgentPart(view);
+      if (urgent !== this.#urgent) this.#tell(view, urgent);
       else this.#arm(this.#toldAt + PROGRESS_MS);
     });
   }
@@ -76,8 +77,8 @@ export class ViewFeed {
     this.#timerAt = Number.POSITIVE_INFINITY;
   }
 
-  #tell(view: View): void {
-    this.#urgent = urgentPart(view);
+  #tell(view: View, urgent = urgentPart(view)): void {
+    this.#urgent = urgent;
     this.#toldAt = this.#clock.now();
     for (const subscription of this.#subscriptions) this.#push(subscription, view);
     this.close();

@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { instanceId, nodeId } from '../../../base/brands.ts';
+import { switchOff } from '../../../base/rules.ts';
 import { decidePurge } from '../../../binlogsvr/purge-policy.ts';
 
 type Numbers = Readonly<{
@@ -56,3 +57,11 @@ test.each(table)(
     expect(decision).toEqual({ upTo, heldBy, leftBehind: left });
   },
 );
+
+test('without purge-keeps-what-is-needed a member that is away finds its place gone', () => {
+  onTestFinished(switchOff('purge-keeps-what-is-needed'));
+  const none = instanceId(0);
+  const needs = [{ node: nodeId(2), executed: instanceId(300) }];
+  const facts = { purged: none, aged: instanceId(500), sized: none, capped: none, needs, holds: [] };
+  expect(decidePurge(facts)).toEqual({ upTo: 500, heldBy: '', leftBehind: [2] });
+});
