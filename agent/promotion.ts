@@ -88,7 +88,8 @@ export async function openForWrites(context: AgentContext, epoch: number, signal
   context.say(`opens mysqld for epoch ${epoch}`);
   try {
     await admin.work(['SET GLOBAL super_read_only = OFF', 'SET GLOBAL read_only = OFF'], STATEMENT_MS_MAX);
-    await ensureAccounts(server, options.security, log);
+    // Their statements wait for acks, which nobody gives any more once the epoch is over.
+    await unlessAborted(signal, ensureAccounts(server, options.security, log));
     await admin.work(['SET GLOBAL event_scheduler = ON', 'SET GLOBAL offline_mode = OFF'], STATEMENT_MS_MAX);
   } catch (error) {
     throw new Doubt(`open mysqld for writes: ${reasonOf(error)}`, error);
@@ -100,6 +101,16 @@ export async function openForWrites(context: AgentContext, epoch: number, signal
   if (timeline.next.has('elected')) timeline.next.mark('promoted');
   timeline.next.finish(epoch, 'open for writes');
   timeline.promoted(views.view?.appendSeq ?? view.appendSeq);
+}
+
+/** Rejects when the epoch ends; what `work` was waiting for is given up with the mysqld it was asked of. */
+function unlessAborted(signal: AbortSignal, work: Promise<void>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = (): void => reject(new Error('the epoch ended, or mysqld did'));
+    if (signal.aborted) end();
+    signal.addEventListener('abort', end, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', end));
+  });
 }
 
 /** Attached in the view is sync's word, one client and status ON are mysqld's: both must hold. */

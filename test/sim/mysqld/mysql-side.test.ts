@@ -186,6 +186,23 @@ describe('production agent and sync over a scripted mysqld', () => {
     }
   });
 
+  it('an epoch that ends while the accounts of a first master wait for their acks is left at once', async () => {
+    const cluster = new Cluster(3, 1);
+    const opening = () =>
+      cluster.nodes.find(({ node }) => node.server?.services.agentReport?.reason.startsWith('opens mysqld'));
+    await cluster.until(
+      'somebody makes the accounts',
+      () => (opening()?.side.mysqld.listening?.commits.semiSync.waiting ?? 0) > 0,
+    );
+    const { node } = opening() as Full;
+    const begun = cluster.kernel.now;
+    node.processes.get('binlogsvr')?.freeze(5_000);
+    await cluster.until('it follows', () => node.server?.services.agentReport?.role === 'replica');
+    // One statement alone would wait for 10 s.
+    expect(cluster.kernel.now - begun).toBeLessThan(9_000);
+    await cluster.allEqual(false);
+  });
+
   it('a snapshot of a master with a commit waiting is restored after others went on (protocol-findings 10)', async () => {
     let cuts = 0;
     for (let seed = 1; seed <= 6; seed += 1) {
