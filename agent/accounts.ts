@@ -1,5 +1,4 @@
 import { INTERNAL_ACCOUNTS, internalPassword } from '../base/accounts.ts';
-import { PhxError } from '../base/errors.ts';
 import type { Logger } from '../base/ports.ts';
 import type { Security } from '../base/topology.ts';
 import type { MysqldServer } from './mysqld-server.ts';
@@ -73,13 +72,12 @@ const REVOKED_ON_MYSQL =
 
 /**
  * On a master that opens: the accounts every node has to have, made where they are missing; they replicate through the log like
- * anything else; once `signal` fires no further one is begun. root@'%' on the first master; the account nodes copy their data with also in clusters from before there was one.
+ * anything else. root@'%' on the first master; the account nodes copy their data with also in clusters from before there was one.
  */
 export async function ensureAccounts(
   server: Pick<MysqldServer, 'admin' | 'rootPassword'>,
   security: Security,
   log: Logger,
-  signal: AbortSignal,
 ): Promise<void> {
   const [found = [], known = []] = await server.admin.work(
     [
@@ -91,8 +89,8 @@ export async function ensureAccounts(
     STATEMENT_MS_MAX,
   );
   const usable = (user: string): boolean => found.some((row) => row['user'] === user && row['locked'] !== 'Y');
-  if (!usable('root')) await makeRoot(server, new Set(known.map((row) => String(row['name']))), log, signal);
-  if (!usable(INTERNAL_ACCOUNTS.clone)) await makeCloneAccount(server, security, log, signal);
+  if (!usable('root')) await makeRoot(server, new Set(known.map((row) => String(row['name']))), log);
+  if (!usable(INTERNAL_ACCOUNTS.clone)) await makeCloneAccount(server, security, log);
 }
 
 /** Made in steps that can be repeated, the password last, so that a master that dies in between leaves no usable half. */
@@ -100,11 +98,10 @@ async function makeRoot(
   server: Pick<MysqldServer, 'admin' | 'rootPassword'>,
   known: ReadonlySet<string>,
   log: Logger,
-  signal: AbortSignal,
 ): Promise<void> {
   const password = await server.rootPassword();
   const dynamic = ROOT_DYNAMIC_PRIVILEGES.filter((name) => known.has(name));
-  await oneByOne(server, signal, [
+  await oneByOne(server, [
     `CREATE USER IF NOT EXISTS ${ROOT} IDENTIFIED BY ${sqlText(password)} ACCOUNT LOCK`,
     `GRANT ${[...ROOT_PRIVILEGES, ...dynamic].join(', ')} ON *.* TO ${ROOT} WITH GRANT OPTION`,
     `REVOKE ${REVOKED_ON_MYSQL} ON mysql.* FROM ${ROOT}`,
@@ -114,14 +111,9 @@ async function makeRoot(
 }
 
 /** SYSTEM_USER gives nothing; it keeps administrators without it from changing or dropping the account. */
-async function makeCloneAccount(
-  server: Pick<MysqldServer, 'admin'>,
-  security: Security,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<void> {
+async function makeCloneAccount(server: Pick<MysqldServer, 'admin'>, security: Security, log: Logger): Promise<void> {
   const password = internalPassword(security.clusterSecret, 'clone');
-  await oneByOne(server, signal, [
+  await oneByOne(server, [
     `CREATE USER IF NOT EXISTS ${CLONE} IDENTIFIED BY ${sqlText(password)} PASSWORD EXPIRE NEVER ACCOUNT LOCK`,
     `GRANT BACKUP_ADMIN, SYSTEM_USER ON *.* TO ${CLONE}`,
     `ALTER USER ${CLONE} ACCOUNT UNLOCK`,
@@ -130,13 +122,6 @@ async function makeCloneAccount(
 }
 
 /** One round trip each: every statement waits for its ack, and a missed deadline must not leave a queue behind it. */
-async function oneByOne(
-  { admin }: Pick<MysqldServer, 'admin'>,
-  signal: AbortSignal,
-  statements: readonly string[],
-): Promise<void> {
-  for (const statement of statements) {
-    if (signal.aborted) throw new PhxError('CANCELLED', 'make accounts: the epoch is over');
-    await admin.work([statement], STATEMENT_MS_MAX);
-  }
+async function oneByOne({ admin }: Pick<MysqldServer, 'admin'>, statements: readonly string[]): Promise<void> {
+  for (const statement of statements) await admin.work([statement], STATEMENT_MS_MAX);
 }

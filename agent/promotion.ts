@@ -1,4 +1,4 @@
-import { delay, unlessAborted } from '../base/async.ts';
+import { delay } from '../base/async.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { ensureAccounts } from './accounts.ts';
@@ -86,22 +86,13 @@ export async function openForWrites(context: AgentContext, epoch: number, signal
   await server.markOpened(pid, epoch);
   watch.opened(epoch);
   context.say(`opens mysqld for epoch ${epoch}`);
-  const open = async (): Promise<void> => {
+  try {
     await admin.work(['SET GLOBAL super_read_only = OFF', 'SET GLOBAL read_only = OFF'], STATEMENT_MS_MAX);
-<<<<<<< HEAD
     // Their statements wait for acks, which nobody gives any more once the epoch is over.
     await unlessAborted(signal, ensureAccounts(server, options.security, log));
-=======
-    await ensureAccounts(server, options.security, log, signal);
-    stopIf(signal);
->>>>>>> ad93a0b (agent: a master that is opening when its epoch ends waits for no ack any more)
     await admin.work(['SET GLOBAL event_scheduler = ON', 'SET GLOBAL offline_mode = OFF'], STATEMENT_MS_MAX);
-  };
-  try {
-    // An account statement waits for its ack, which nobody gives once the epoch is over.
-    await unlessAborted(signal, open());
   } catch (error) {
-    if (!signal.aborted) throw new Doubt(`open mysqld for writes: ${reasonOf(error)}`, error);
+    throw new Doubt(`open mysqld for writes: ${reasonOf(error)}`, error);
   }
   if (signal.aborted) throw new Doubt(`epoch ${epoch} ended while mysqld was being opened`);
   context.become('master', `master of epoch ${epoch}`);

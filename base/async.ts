@@ -37,16 +37,6 @@ export function withDeadline<T>(clock: Clock, ms: number, what: string, work: Pr
   });
 }
 
-/** `work`, or CANCELLED as soon as `signal` fires. The orphan's rejection is swallowed: its outcome is no longer wanted. */
-export function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(new PhxError('CANCELLED', 'wait cancelled'));
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
-}
-
 /**
  * An abort of its own that follows `parent`, until it is disposed of. (Node keeps a signal of AbortSignal.any alive, with all
  * that listens to it, until it fires.)
