@@ -167,11 +167,13 @@ export class Membership {
   /** However fast the log grows, a newcomer has caught up when it is never more than a moment behind. */
   async #caughtUp({ node, storeId }: Member, deadline: number): Promise<void> {
     const { clock, conditions, chosenUpTo, peerChosen, ask, storeOf, leading } = this.#p;
+    // It may come back.
+    const away = new PhxError('BUSY', `node ${node} is not connected with store ${storeId}`);
     for (;;) {
       const target = chosenUpTo();
       const begun = clock.now();
       while (peerChosen(node) < target) {
-        if (storeOf(node) !== storeId) throw refused(`node ${node} is not connected with store ${storeId}`);
+        if (storeOf(node) !== storeId) throw away;
         if (!leading()) throw new PhxError('NOT_LEADER', `node ${node} was catching up: this node leads no more`);
         if (clock.now() >= deadline) {
           const left = target - peerChosen(node);
@@ -180,7 +182,7 @@ export class Membership {
         ask(node);
         await conditions.wait(() => peerChosen(node) >= target, Math.min(deadline, clock.now() + ASK_MS));
       }
-      if (storeOf(node) !== storeId) throw refused(`node ${node} is not connected with store ${storeId}`);
+      if (storeOf(node) !== storeId) throw away;
       if (clock.now() - begun <= ROUND_MS) return;
     }
   }

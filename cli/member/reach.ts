@@ -11,7 +11,7 @@ const WONDER_MS = 1_000;
 /** One call of a change; the server gives up a little earlier, and what it has done so far is not lost. */
 const CALL_MS_MAX = 20_000;
 /** A refusal may be of a moment (a peer is connecting, a configuration was read late): it counts when it stands this long. */
-const REFUSED_MS = 5_000;
+const REFUSED_MS = 10_000;
 /** No member answers for this long: nobody is there. */
 const SILENT_MS_MAX = 15_000;
 

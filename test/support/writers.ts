@@ -20,10 +20,13 @@ export class Writers {
   readonly #tasks: Promise<void>[] = [];
   #stopped = false;
 
-  private constructor(cluster: TestCluster, ports: readonly HostPort[], table: string) {
+  readonly #pauseMs: number;
+
+  private constructor(cluster: TestCluster, ports: readonly HostPort[], table: string, pauseMs: number) {
     this.#cluster = cluster;
     this.#ports = ports;
     this.#table = table;
+    this.#pauseMs = pauseMs;
   }
 
   static async start(
@@ -31,8 +34,10 @@ export class Writers {
     threads: number,
     ports: readonly HostPort[],
     table = 'kills.acked',
+    /** Between two inserts of one client: where not the rate is what is looked at. */
+    pauseMs = 0,
   ): Promise<Writers> {
-    const writers = new Writers(cluster, ports, table);
+    const writers = new Writers(cluster, ports, table, pauseMs);
     await cluster.sql(
       ports[0] as HostPort,
       `CREATE DATABASE IF NOT EXISTS ${table.split('.')[0]}; CREATE TABLE IF NOT EXISTS ${table} (w INT, n INT, pad VARCHAR(100), PRIMARY KEY (w, n))`,
@@ -92,6 +97,7 @@ export class Writers {
         );
         this.acked.add(row);
         this.ackTimes.push(Date.now());
+        if (this.#pauseMs > 0) await pause(this.#pauseMs);
       } catch (error) {
         this.errors.push(error instanceof Error ? error.message : String(error));
         connection?.destroy();
