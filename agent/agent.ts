@@ -19,6 +19,7 @@ import { Reprovisioner } from './reprovision.ts';
 import { Rest, retryMs } from './rest.ts';
 import { move } from './roles.ts';
 import { stopMysqld } from './shutdown.ts';
+import { storeSetOf } from './store-set.ts';
 import { SuspendDetector } from './suspend-detector.ts';
 import { TakeOver } from './take-over.ts';
 import { Timeline } from './timeline.ts';
@@ -264,7 +265,7 @@ class AgentRunner implements Agent {
     const { views, watch, clock } = this.#context;
     const { view } = views;
     const now = clock.now();
-    const mysqld = watch.facts(view?.gtidSet ?? null, views.asOf);
+    const mysqld = watch.facts(view === null ? null : storeSetOf(this.#options, view), views.asOf);
     watch.tune({
       channel: this.#role === 'replica' || this.#role === 'recovering',
       logins: this.#role === 'master' && !syncAttached(view, this.#masterEpoch),
@@ -291,6 +292,7 @@ class AgentRunner implements Agent {
       trustedMs: Math.max(0, this.#trustedUntil - now),
       attachedMs: now - this.#attachedAt,
       emptyLogMs: this.#emptyLogSince === null ? 0 : now - this.#emptyLogSince,
+      foundingSet: this.#options.foundingSet ?? '',
       index: this.#index,
       lease: this.#options.lease,
     };
@@ -320,7 +322,7 @@ class AgentRunner implements Agent {
         this.#leave();
         return this.#become('stopped', action.reason);
       case 'baseline':
-        return heed(log, 'found the cluster', await client.baseline('', RPC_MS_MAX));
+        return heed(log, 'found the cluster', await client.baseline(action.gtidSet, RPC_MS_MAX));
       case 'fence':
         context.timeline.next.mark('expired');
         log.info('fencing', { epoch: action.epoch, reason: action.reason });

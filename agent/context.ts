@@ -17,6 +17,8 @@ export type AgentStore = Pick<
 export type AgentOptions = Readonly<{
   self: NodeAddress;
   nodes: readonly NodeAddress[];
+  /** The GTIDs a cluster founded by this node begins with: those of an adopted server. Default: none, a fresh server's. */
+  foundingSet?: string;
   client: AgentStore;
   server: MysqldServer;
   security: Security;

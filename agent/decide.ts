@@ -4,6 +4,7 @@ import type { LeaseTimes } from '../base/topology.ts';
 import type { AgentRole, View } from '../proto/binlogsvr-types.ts';
 import type { Cure } from './context.ts';
 import type { Channel, Probe } from './mysqld-admin.ts';
+import { relate } from './mysqld-watch.ts';
 import type { ReprovisionFacts, ReprovisionKind } from './reprovision-plan.ts';
 
 /**
@@ -83,6 +84,8 @@ export type Observation = Readonly<{
   /** Milliseconds since the channel was last attached, and since there was a log without a first value. */
   attachedMs: number;
   emptyLogMs: number;
+  /** What a cluster founded by this node begins with: '', or what an adopted server had executed. */
+  foundingSet: string;
   /** This node's place among the configured ones, from 0. */
   index: number;
   lease: LeaseTimes;
@@ -97,7 +100,7 @@ export type Action =
   | Readonly<{ do: 'settle'; reason: string }>
   /** A replica that was kept offline takes readers. */
   | Readonly<{ do: 'openForReads' }>
-  | Readonly<{ do: 'baseline' }>
+  | Readonly<{ do: 'baseline'; gtidSet: string }>
   | Readonly<{ do: 'fence'; epoch: number; reason: string }>
   | Readonly<{ do: 'stand'; epoch: number; gtidExecuted: string }>
   | Readonly<{ do: 'promote'; epoch: number; gtidSet: string }>
@@ -278,12 +281,16 @@ function divergence({ lost, channel }: Running): string | null {
 
 function decideBaseline(o: Observation, probe: Probe, view: View): Action {
   if (!view.voting) return wait(`the log is empty; ${view.votingReason}`);
-  if (probe.gtidExecuted !== '' && ruleHolds('founder-is-empty')) {
-    return wait('the log is empty but this mysqld holds transactions: only an empty one can found a cluster');
+  const wanted = o.foundingSet;
+  if (relate(probe.gtidExecuted, wanted).relation !== 'equal' && ruleHolds('founder-is-empty')) {
+    if (wanted === '') {
+      return wait('the log is empty but this mysqld holds transactions: only an empty one can found a cluster');
+    }
+    return wait(`the adopted server has executed ${probe.gtidExecuted}, not the ${wanted} it was adopted with`);
   }
   const turn = o.index * BASELINE_STAGGER_MS;
   if (o.emptyLogMs < turn) return wait('the log is empty; leaves its first value to a node listed earlier');
-  return { do: 'baseline' };
+  return { do: 'baseline', gtidSet: wanted };
 }
 
 /** Why this node may not stand now, or null. */

@@ -7,6 +7,7 @@ import { killAndReap } from './kill-and-reap.ts';
 import type { MysqldProcess } from './mysqld-host.ts';
 import { relate } from './mysqld-watch.ts';
 import { attachStatements } from './replica-channel.ts';
+import { storeSetOf } from './store-set.ts';
 import { planCut } from './tail-cut.ts';
 import { findTail, type Tail } from './tail-scan.ts';
 
@@ -188,7 +189,7 @@ export async function settle(context: AgentContext, reason: string): Promise<voi
   let view = await views.refresh().catch((error: unknown) => {
     throw new NotYet(`compares mysqld with the store: ${reasonOf(error)}`);
   });
-  let { relation, extra } = relate(probe.gtidExecuted, view.gtidSet);
+  let { relation, extra } = relate(probe.gtidExecuted, storeSetOf(options, view));
   if (relation === 'extra' && ruleHolds('extra-behind-barrier')) {
     // A node in doubt does not serve.
     context.become('recovering', reason);
@@ -200,7 +201,7 @@ export async function settle(context: AgentContext, reason: string): Promise<voi
         `mysqld has executed ${extra}, which this store does not know; waits for a majority: ${reasonOf(error)}`,
       );
     }
-    ({ relation, extra } = relate(probe.gtidExecuted, view.gtidSet));
+    ({ relation, extra } = relate(probe.gtidExecuted, storeSetOf(options, view)));
   }
   if (relation === 'extra') {
     throw new Unfit(`mysqld has executed transactions that are not in the log: ${extra}`, 'reprovision');

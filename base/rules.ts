@@ -50,7 +50,8 @@ export const RULES = {
   'stand-needs-all-executed': 'a node stands only with all the log holds executed by its MySQL',
   'promote-needs-all-executed': 'whoever was elected opens for writes only with exactly what the log holds executed',
   'only-who-stood-promotes': 'an election that this mysqld did not stand for, or that was chosen late, is given back',
-  'founder-is-empty': 'the first value of a log is proposed only by a node whose MySQL holds nothing',
+  'founder-is-empty':
+    'the first value of a log is proposed only by a node whose MySQL holds nothing, or just what it was adopted with',
   'extra-behind-barrier': 'what MySQL has executed is called extra only by a store that knows all that was chosen',
   'never-the-last-copy': "a node's data is replaced only while somebody else is known to have all of it",
   'former-master-stays-offline':

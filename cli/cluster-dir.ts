@@ -46,7 +46,14 @@ const clusterSchema = z.object({
 });
 
 /** What may lie in a directory in which founding a cluster was begun and not finished. */
-const BEGUN = new Set(['lock', 'log', 'run', 'cluster.secret', 'root.password', 'mysql.json']);
+export const BEGUN: ReadonlySet<string> = new Set([
+  'lock',
+  'log',
+  'run',
+  'cluster.secret',
+  'root.password',
+  'mysql.json',
+]);
 
 export const nodeDirOf = (dir: string, id: number): string => join(dir, `node-${id}`);
 export const nodeDirsIn = (dir: string): readonly string[] =>
@@ -126,7 +133,7 @@ export function absoluteDir(dir: string): string {
 }
 
 /** The cluster in `dir`, null if there is none (and the directory is free for one). Throws DIR_FOREIGN. */
-export function readCluster(dir: string): Cluster | null {
+export function readCluster(dir: string, begun: ReadonlySet<string> = BEGUN): Cluster | null {
   if (!existsSync(dir)) return null;
   let text: string;
   try {
@@ -136,7 +143,7 @@ export function readCluster(dir: string): Cluster | null {
       throw new PhxError('DIR_FOREIGN', `read ${clusterFileOf(dir)}: ${reasonOf(error)}`, { cause: error });
     }
     const foreign = readdirSync(dir).filter(
-      (name) => !BEGUN.has(name.replace(/\.tmp$/, '')) && name !== 'cluster.json.tmp',
+      (name) => !begun.has(name.replace(/\.tmp$/, '')) && name !== 'cluster.json.tmp',
     );
     if (foreign.length === 0) return null;
     throw new PhxError(
@@ -219,10 +226,18 @@ export function foundCluster(
   mysqlInstall: MysqlInstall,
   rootPassword: string | undefined,
 ): void {
-  writeAtomically(secretFileOf(dir), `${randomBytes(32).toString('hex')}\n`, 'durable');
-  writeAtomically(passwordFileOf(dir), `${rootPassword ?? newPassword()}\n`, 'durable');
+  writeSecrets(dir, rootPassword);
   writeMysqlInstall(dir, mysqlInstall);
   writeCluster(dir, cluster);
+}
+
+/** The cluster's secret; `keep` one that is there. */
+export function writeSecrets(dir: string, rootPassword: string | undefined, keep?: 'keep'): string {
+  if (keep === undefined || !existsSync(secretFileOf(dir))) {
+    writeAtomically(secretFileOf(dir), `${randomBytes(32).toString('hex')}\n`, 'durable');
+  }
+  writeAtomically(passwordFileOf(dir), `${rootPassword ?? newPassword()}\n`, 'durable');
+  return readSecret(secretFileOf(dir)).trim();
 }
 
 /** The manager of the directory starts and stops nodes accordingly. */

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { version } from './entry.ts';
 import { DEFAULT_DIR, integer } from './program-flags.ts';
+import { addInitCommand } from './program-init.ts';
 import { addMemberCommands } from './program-member.ts';
 import { addRestartCommand, addSwitchoverCommand, addUpgradeCommand } from './program-operate.ts';
 
@@ -37,6 +38,7 @@ Examples:
   addSwitchoverCommand(program);
   addMemberCommands(program);
   addUpgradeCommand(program);
+  addInitCommand(program);
   addInternalCommands(program);
   return program;
 }

@@ -168,18 +168,25 @@ async function createFresh(options: InitialiseOptions, target: string): Promise<
 }
 
 /** The statements may run twice (second start): they must not fail on what is already there. */
-function accountStatements({ agentAccount, syncAccount }: InitialiseOptions): readonly string[] {
+function accountStatements(options: InitialiseOptions): readonly string[] {
+  // One statement a line: that is how an init file is read.
+  return [...internalAccountStatements(options), `DROP USER IF EXISTS 'root'@'localhost'`].map((each) => `${each};`);
+}
+
+/** The accounts the cluster itself uses, for a server that has none of them or the same. */
+export function internalAccountStatements({
+  agentAccount,
+  syncAccount,
+}: Pick<InitialiseOptions, 'agentAccount' | 'syncAccount'>): readonly string[] {
   const account = ({ user }: DatadirAccount): string => `${sqlString(user)}@'localhost'`;
   const create = (who: DatadirAccount): string =>
-    `CREATE USER IF NOT EXISTS ${account(who)} IDENTIFIED WITH caching_sha2_password BY ${sqlString(who.password)} PASSWORD EXPIRE NEVER;`;
-  // One statement a line: that is how an init file is read.
+    `CREATE USER IF NOT EXISTS ${account(who)} IDENTIFIED WITH caching_sha2_password BY ${sqlString(who.password)} PASSWORD EXPIRE NEVER`;
   return [
     create(agentAccount),
-    `GRANT ALL PRIVILEGES ON *.* TO ${account(agentAccount)} WITH GRANT OPTION;`,
+    `GRANT ALL PRIVILEGES ON *.* TO ${account(agentAccount)} WITH GRANT OPTION`,
     create(syncAccount),
     // SYSTEM_USER gives nothing; it keeps administrators without it from changing or dropping the account.
-    `GRANT REPLICATION SLAVE, CONNECTION_ADMIN, SYSTEM_USER ON *.* TO ${account(syncAccount)};`,
-    `DROP USER IF EXISTS 'root'@'localhost';`,
+    `GRANT REPLICATION SLAVE, CONNECTION_ADMIN, SYSTEM_USER ON *.* TO ${account(syncAccount)}`,
   ];
 }
 
@@ -198,7 +205,8 @@ function sqlString(text: string): string {
   return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
 }
 
-function initialiseArgs(settings: UserSettings = {}): readonly string[] {
+/** Those of a [mysqld] section without which the data directory cannot even be opened, as arguments. */
+export function initialiseArgs(settings: UserSettings = {}): readonly string[] {
   checkUserSettings(settings);
   return Object.entries(settings)
     .map(([name, value]) => [normaliseSettingName(name), value] as const)

@@ -1,4 +1,5 @@
 import { startAgent } from '../../agent/agent.ts';
+import { readAdopted } from '../../agent/host/adopted-file.ts';
 import { IpcMysqldHost, parentChannel } from '../../agent/host/ipc-host.ts';
 import { LocalCloneHost } from '../../agent/host/local-clone.ts';
 import { LocalMysqld } from '../../agent/host/local-mysqld.ts';
@@ -20,9 +21,11 @@ export async function runAgent(file: string): Promise<void> {
   const client = createBinlogsvrClient(`${self.host}:${self.rpc}`, security);
   const mysqlInstall = readMysqlInstall(config);
   const host = await IpcMysqldHost.connect({ channel: parentChannel(), clock, log });
+  const adopted = await readAdopted(dataDir);
   const agent = await startAgent({
     self,
     nodes,
+    foundingSet: adopted?.gtidSet ?? '',
     client,
     server: new LocalMysqld({
       self,

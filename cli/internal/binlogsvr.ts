@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { readAdopted } from '../../agent/host/adopted-file.ts';
 import { INTERNAL_ACCOUNTS, internalPassword } from '../../base/accounts.ts';
 import type { NodeId } from '../../base/brands.ts';
 import type { ToBinlogsvr } from '../../base/ipc.ts';
@@ -12,6 +13,7 @@ import { DIED_OF } from '../child.ts';
 import { configChecksum, readNodeConfig } from '../config.ts';
 import { version } from '../entry.ts';
 import { createLogger } from '../logger.ts';
+import { LoneFounder } from '../lone-founder.ts';
 import { readMysqlInstall } from '../node-dir.ts';
 import { appendStoreOf } from './append-store.ts';
 import { dieWithSupervisor, onStop } from './component.ts';
@@ -31,7 +33,10 @@ const dumpServerId = (node: NodeId): number => 0x7f00_0100 + node;
 export async function runBinlogsvr(file: string): Promise<void> {
   dieWithSupervisor();
   const config = readNodeConfig(file);
-  const { cluster, node, self, nodes, security, lease, dataDir } = config;
+  const { cluster, node, self, security, lease, dataDir } = config;
+  // An adopted server founds its cluster alone: an empty node beside it must never be the first to speak.
+  const nodes = (await readAdopted(dataDir)) === null ? config.nodes : [self];
+  const alone = new LoneFounder(dataDir, config.join === null && nodes.length === 1);
   const log = createLogger('binlogsvr', node);
   const clock = systemClock;
   const witness = config.join?.kind === 'witness';
@@ -43,7 +48,7 @@ export async function runBinlogsvr(file: string): Promise<void> {
     security,
     lease,
     purge: config.log,
-    join: config.join !== null,
+    join: config.join !== null || alone.founded,
     clock,
     random: systemRandom,
     log,
@@ -57,6 +62,7 @@ export async function runBinlogsvr(file: string): Promise<void> {
       process.exit(1);
     },
   });
+  binlogsvr.replica.events.onChange(() => alone.look(binlogsvr.replica.state.baseline !== null));
   process.on('message', (message: ToBinlogsvr) => {
     if (message.kind === 'pids') binlogsvr.setPids(JSON.stringify(message.pids));
   });

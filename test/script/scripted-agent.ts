@@ -135,6 +135,7 @@ export function agentOf(world: World, node: number): ScriptedAgent {
     trustedMs: 0,
     attachedMs: 0,
     emptyLogMs: 60_000,
+    foundingSet: '',
     index: 0,
     lease: DEFAULT_LEASE,
     ...more,

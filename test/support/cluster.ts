@@ -9,7 +9,7 @@ import { INTERNAL_ACCOUNTS, internalPassword } from '../../base/accounts.ts';
 import { eventually } from './wait.ts';
 
 const run = promisify(execFile);
-const BIN = fileURLToPath(new URL('../../bin/phxsql.js', import.meta.url));
+export const BIN = fileURLToPath(new URL('../../bin/phxsql.js', import.meta.url));
 
 export type HostPort = Readonly<{ host: string; port: number }>;
 
@@ -66,8 +66,7 @@ export class TestCluster implements AsyncDisposable {
   static async start(
     options: Readonly<{ nodes?: 3 | 5; keepOnFailure?: boolean; config?: string }> = {},
   ): Promise<TestCluster> {
-    portOffset += 100;
-    const cluster = new TestCluster(mkdtempSync(join(tmpdir(), 'phx-e2e-')), portOffset);
+    const cluster = new TestCluster(mkdtempSync(join(tmpdir(), 'phx-e2e-')), TestCluster.nextOffset());
     try {
       await cluster.cli([
         'cluster',
@@ -94,6 +93,17 @@ export class TestCluster implements AsyncDisposable {
 
   nodeDir(id: number): string {
     return join(this.dir, `node-${id}`);
+  }
+
+  /** Ports nobody else of these tests has. */
+  static nextOffset(): number {
+    portOffset += 100;
+    return portOffset;
+  }
+
+  /** One that was made in another way. */
+  static at(dir: string, offset: number): TestCluster {
+    return new TestCluster(dir, offset);
   }
 
   /** Runs `phxsql ARGS --dir DIR`; rejects on a non-zero exit with what it printed. */

@@ -93,6 +93,7 @@ const observe = (change: Partial<Observation> = {}): Observation => ({
   trustedMs: 0,
   attachedMs: 60_000,
   emptyLogMs: 0,
+  foundingSet: '',
   index: 0,
   lease: DEFAULT_LEASE,
   ...change,
@@ -307,6 +308,18 @@ table('empty log', [
     }),
     'baseline',
     null,
+  ],
+  [
+    'an adopted server with what it was adopted with (11)',
+    observe({ foundingSet: SET, view: closed({ baseline: false }), mysqld: running({ relation: 'equal' }) }),
+    'baseline',
+    null,
+  ],
+  [
+    'an adopted server that has executed something else (11)',
+    observe({ foundingSet: `${SET}0`, view: closed({ baseline: false }), mysqld: running({ relation: 'behind' }) }),
+    'wait',
+    /has executed .*:1-9, not the .*:1-90 it was adopted with/,
   ],
   [
     'mysqld holds data (11)',
