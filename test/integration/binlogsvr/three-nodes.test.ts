@@ -177,7 +177,7 @@ test('views are pushed, reports are shown, a slow report goes stale', async () =
     pinned: '',
     incarnation: 1,
   };
-  expect((await client(1).report(report, 1000)).agent).toEqual(report);
+  expect((await client(1).report(report, 1000)).agent).toMatchObject(report);
   const seen = await viewWhere(1, (view) => view.agent?.servingWrites === true);
   expect(seen.agentAlive).toBe(true);
   await viewWhere(1, (view) => !view.agentAlive, 3000);

