@@ -56,8 +56,8 @@ describe('a node whose data is of no use comes back by itself', () => {
       throw new Error(`${state}: ${said}`);
     });
 
-  /** Its MySQL commits what no log holds: written with super_read_only off, and let through by a clean SHUTDOWN. */
-  async function diverge(node: NodeStatus, row: number): Promise<void> {
+  /** Its MySQL commits what no log holds: written with super_read_only off, and let through by a clean SHUTDOWN. `unseen`: before its agent looks. */
+  async function diverge(node: NodeStatus, row: number, unseen = (): void => {}): Promise<void> {
     const [writer, stopper] = [await cluster.admin(node.id), await cluster.admin(node.id)];
     for (const each of [writer, stopper]) each.on('error', () => {});
     // The agent would be faster.
@@ -73,6 +73,7 @@ describe('a node whose data is of no use comes back by itself', () => {
       });
       stopper.query('SHUTDOWN').catch(() => {});
       await eventually('mysqld ended', 20_000, () => !existsSync(`/proc/${node.pids.mysqld}/cmdline`));
+      unseen();
     } finally {
       kill(node.pids.agent, 'SIGCONT');
       writer.destroy();
@@ -186,11 +187,12 @@ describe('a node whose data is of no use comes back by itself', () => {
       for (const { pids } of others) kill(pids.agent, 'SIGCONT');
     };
     onTestFinished(thaw);
-    for (const { pids } of others) {
-      kill(pids.agent, 'SIGSTOP');
-      kill(pids.mysqld);
-    }
-    await diverge(node, 3000);
+    await diverge(node, 3000, () => {
+      for (const { pids } of others) {
+        kill(pids.agent, 'SIGSTOP');
+        kill(pids.mysqld);
+      }
+    });
     expect(await reason(node.id, /its data stays as it is/)).toMatch(/nobody else is known to have it: node \d/);
     expect((await cluster.node(node.id)).state).toBe('failed');
     expect(statSync(join(cluster.nodeDir(node.id), 'mysql')).ino).toBe(before);
