@@ -51,7 +51,7 @@ export class FullWorld extends SimWorld {
       };
     }
     for (const node of this.nodes) this.#addProxy(node, pace);
-    this.#mysqlFaults = new MysqlFaults(kernel, this.faults, this.#sides);
+    this.#mysqlFaults = new MysqlFaults({ kernel, faults: this.faults, sides: this.#sides, nodes: this.nodes, tally });
   }
 
   #addProxy(node: SimNode, pace: Readonly<{ writeMs: number; readMs: number; clients: number }>): void {

@@ -5,6 +5,7 @@ import type { DatadirSnapshot } from './mysqld/disk.ts';
 import type { MysqlSide } from './mysqld/mysql-side.ts';
 import type { SimNode } from './node.ts';
 import { SimProcess } from './process.ts';
+import type { Tally } from './tally.ts';
 
 export const MYSQL_FAULTS = [
   'datadir stalls',
@@ -14,20 +15,34 @@ export const MYSQL_FAULTS = [
   'account statement',
   'stray SHUTDOWN',
   'old datadir restored',
+  'switchover',
 ] as const;
+
+export type MysqlFaultsOptions = Readonly<{
+  kernel: Kernel;
+  faults: Faults;
+  sides: ReadonlyMap<number, MysqlSide>;
+  nodes: readonly SimNode[];
+  tally: Tally;
+}>;
 
 /** What may happen to the MySQL of a node, beside what happens to its processes. */
 export class MysqlFaults {
   readonly #kernel: Kernel;
   readonly #sides: ReadonlyMap<number, MysqlSide>;
+  readonly #nodes: readonly SimNode[];
+  readonly #tally: Tally;
   readonly #random: Prng;
   readonly #faults: Faults;
   readonly #snapshots = new Map<number, DatadirSnapshot>();
   #poisoned: SimNode | null = null;
 
-  constructor(kernel: Kernel, faults: Faults, sides: ReadonlyMap<number, MysqlSide>) {
+  constructor(options: MysqlFaultsOptions) {
+    const { kernel, faults, sides, nodes, tally } = options;
     this.#kernel = kernel;
     this.#sides = sides;
+    this.#nodes = nodes;
+    this.#tally = tally;
     this.#random = kernel.fork();
     this.#faults = faults;
     const kinds: Readonly<Record<(typeof MYSQL_FAULTS)[number], ExtraFault>> = {
@@ -47,6 +62,7 @@ export class MysqlFaults {
       'account statement': (node) => this.#state(node, 'account'),
       'stray SHUTDOWN': (node) => this.#shutDown(node),
       'old datadir restored': (node) => this.#restore(node),
+      switchover: (node) => this.#switchOver(node),
     };
     for (const [kind, inject] of Object.entries(kinds)) faults.define(kind, inject);
   }
@@ -54,6 +70,22 @@ export class MysqlFaults {
   /** The node whose MySQL somebody's SHUTDOWN may have made commit what nobody agreed to: it may stay out, and says why. */
   get poisoned(): SimNode | null {
     return this.#poisoned;
+  }
+
+  /** An operator asks who believes to be master to hand over to this node, or to whom it likes. */
+  #switchOver({ id }: SimNode): boolean {
+    const servers = this.#nodes.map(({ server }) => server).filter((server) => server !== null);
+    const server = servers.find(({ services }) => services.view().master === services.view().node);
+    if (server === undefined || !server.services.view().open) return false;
+    const to = this.#random.chance(1, 2) ? 0 : id;
+    const timeoutMs = 1000 + this.#random.below(4000);
+    server.process.deliver(() => {
+      server.services.switchover(to, timeoutMs).then(
+        ({ accepted }) => this.#tally.add(accepted ? 'switched over' : 'switchover refused or undone'),
+        () => this.#tally.add('switchover of unknown outcome'),
+      );
+    });
+    return true;
   }
 
   #of(node: SimNode) {
