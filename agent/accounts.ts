@@ -70,27 +70,40 @@ export const ROOT_DYNAMIC_PRIVILEGES: readonly string[] = [
 const REVOKED_ON_MYSQL =
   'INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, TRIGGER, CREATE ROUTINE, ALTER ROUTINE, EVENT, CREATE VIEW';
 
-/**
- * On a master that opens: the accounts every node has to have, made where they are missing; they replicate through the log like
- * anything else. root@'%' on the first master; the account nodes copy their data with also in clusters from before there was one.
- */
-export async function ensureAccounts(
-  server: Pick<MysqldServer, 'admin' | 'rootPassword'>,
-  security: Security,
-  log: Logger,
-): Promise<void> {
-  const [found = [], known = []] = await server.admin.work(
+/** Of the accounts every node has to have, those that are not there, or not usable yet. */
+export async function missingAccounts({ admin }: Pick<MysqldServer, 'admin'>): Promise<readonly string[]> {
+  const [found = []] = await admin.work(
     [
       `SELECT user, account_locked AS locked FROM mysql.user
         WHERE host = '%' AND user IN ('root', '${INTERNAL_ACCOUNTS.clone}')`,
-      `SELECT PRIVILEGE_TYPE AS name FROM information_schema.USER_PRIVILEGES
-        WHERE GRANTEE = '''${INTERNAL_ACCOUNTS.agent}''@''localhost'''`,
     ],
     STATEMENT_MS_MAX,
   );
   const usable = (user: string): boolean => found.some((row) => row['user'] === user && row['locked'] !== 'Y');
-  if (!usable('root')) await makeRoot(server, new Set(known.map((row) => String(row['name']))), log);
-  if (!usable(INTERNAL_ACCOUNTS.clone)) await makeCloneAccount(server, security, log);
+  return ['root', INTERNAL_ACCOUNTS.clone].filter((user) => !usable(user));
+}
+
+/**
+ * On a master that opens; they replicate through the log like anything else. root@'%' on the first master; the account nodes copy
+ * their data with also in clusters from before there was one.
+ */
+export async function makeAccounts(
+  server: Pick<MysqldServer, 'admin' | 'rootPassword'>,
+  missing: readonly string[],
+  security: Security,
+  log: Logger,
+): Promise<void> {
+  if (missing.includes('root')) {
+    const [known = []] = await server.admin.work(
+      [
+        `SELECT PRIVILEGE_TYPE AS name FROM information_schema.USER_PRIVILEGES
+          WHERE GRANTEE = '''${INTERNAL_ACCOUNTS.agent}''@''localhost'''`,
+      ],
+      STATEMENT_MS_MAX,
+    );
+    await makeRoot(server, new Set(known.map((row) => String(row['name']))), log);
+  }
+  if (missing.includes(INTERNAL_ACCOUNTS.clone)) await makeCloneAccount(server, security, log);
 }
 
 /** Made in steps that can be repeated, the password last, so that a master that dies in between leaves no usable half. */

@@ -19,6 +19,7 @@ import { Reprovisioner } from './reprovision.ts';
 import { Rest, retryMs } from './rest.ts';
 import { move } from './roles.ts';
 import { stopMysqld } from './shutdown.ts';
+import { standDelayMs } from './stand-turn.ts';
 import { storeSetOf } from './store-set.ts';
 import { SuspendDetector } from './suspend-detector.ts';
 import { TakeOver } from './take-over.ts';
@@ -28,8 +29,6 @@ import { ViewKeeper } from './view-keeper.ts';
 const TICK_MS = 100;
 /** After an action its effect is on its way to the view: asking again at once would only repeat it. */
 const SETTLE_MS = 10;
-/** Candidates wait a random part of this, so that they rarely collide. */
-const STAND_JITTER_MS = 100;
 const RPC_MS_MAX = 5_000;
 const STOP_ACTION_MS_MAX = 15_000;
 
@@ -381,7 +380,9 @@ class AgentRunner implements Agent {
   async #stand(epoch: number): Promise<void> {
     const { clock, log, timeline, watch } = this.#context;
     timeline.closed();
-    await delay(clock, this.#options.random.below(STAND_JITTER_MS), this.#action.signal).catch(() => {});
+    const { nodes, self, random } = this.#options;
+    const waitMs = standDelayMs(nodes, self.id, this.#context.views.view?.master ?? 0, random);
+    await delay(clock, waitMs, this.#action.signal).catch(() => {});
     const now = decide(this.#observe());
     if (now.do !== 'stand' || now.epoch !== epoch || this.#stopping) return; // somebody was faster
     this.#stoodUpon = epoch;

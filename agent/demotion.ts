@@ -6,12 +6,14 @@ import { type AgentContext, Doubt } from './context.ts';
 import type { Probe } from './mysqld-admin.ts';
 import { relate } from './mysqld-watch.ts';
 import { asDoubt, attach } from './recovery.ts';
+import { FRESH_FILE } from './replica-channel.ts';
 
 const SESSIONS_MS_MAX = 1_000;
 const READ_ONLY_MS_MAX = 1_500;
 const DRAIN_MS_MAX = 3_000;
 const DRAIN_POLL_MS = 10;
 const RELEASE_MS_MAX = 3_000;
+const FRESH_FILE_MS_MAX = 5_000;
 
 /**
  * Out of the master's role without killing mysqld, which only works while nothing waits. Each step that does not go well
@@ -35,9 +37,11 @@ export async function demote(context: AgentContext, epoch: number, release: bool
 
 /** The epoch is over and its mysqld closed: a replica from here on, if it holds nothing the log does not. */
 export async function follow(context: AgentContext): Promise<void> {
-  const { server, views } = context;
+  const { server, views, admin, watch } = context;
   void context.expose({ servingWrites: false, attachEpoch: 0 });
+  await admin.work(FRESH_FILE, FRESH_FILE_MS_MAX).catch(asDoubt('begin a binlog file'));
   await server.forgetOpened();
+  watch.opened(0);
   const probe = await probeOf(context);
   const view = await views.refresh().catch(asDoubt('compare mysqld with the store'));
   const { relation, extra } = relate(probe.gtidExecuted, view.gtidSet);
@@ -54,15 +58,16 @@ export async function quiesce(
   context: AgentContext,
   drainMs: number,
   readOnlyMs = READ_ONLY_MS_MAX + drainMs,
-): Promise<void> {
+): Promise<Probe> {
   const { admin, clock } = context;
   if (drainMs === 0 && (await probeOf(context)).semiSync.waiting > 0)
     throw new Doubt('commits wait that no log will take');
   // Events write, too. (And 9.7.4 spins in its scheduler thread if a SHUTDOWN finds it running here: ten seconds lost.)
-  await admin
-    .work(['SET GLOBAL offline_mode = ON', 'SET GLOBAL event_scheduler = OFF'], SESSIONS_MS_MAX)
-    .catch(asDoubt('close the sessions'));
-  await killSessions(context, [INTERNAL_ACCOUNTS.sync]);
+  await killSessions(
+    context,
+    [INTERNAL_ACCOUNTS.sync],
+    ['SET GLOBAL offline_mode = ON', 'SET GLOBAL event_scheduler = OFF'],
+  );
   // Waits for statements that are running; those of killed sessions end soon or not at all.
   await admin
     .work(
@@ -76,27 +81,32 @@ export async function quiesce(
     .catch(asDoubt('make mysqld read-only'));
   const end = clock.now() + drainMs;
   for (;;) {
-    const { semiSync } = await probeOf(context);
-    if (semiSync.waiting === 0) return;
-    if (clock.now() >= end) throw new Doubt(`${semiSync.waiting} commits still wait for an ack`);
+    const probe = await probeOf(context);
+    if (probe.semiSync.waiting === 0) return probe;
+    if (clock.now() >= end) throw new Doubt(`${probe.semiSync.waiting} commits still wait for an ack`);
     await delay(clock, DRAIN_POLL_MS);
   }
 }
 
-/** Sessions that offline_mode spares because of their privileges, and are not the agent's or of one of `others`. */
-export async function killSessions({ admin, log }: AgentContext, others: readonly string[]): Promise<void> {
+/** Sessions that offline_mode spares because of their privileges, and are not the agent's or of one of `others`; after `before`. */
+export async function killSessions(
+  { admin, log }: AgentContext,
+  others: readonly string[],
+  before: readonly string[] = [],
+): Promise<void> {
   const spared = [INTERNAL_ACCOUNTS.agent, 'system user', 'event_scheduler', ...others];
-  const [rows = []] = await admin
+  const results = await admin
     .work(
       [
+        ...before,
         `SELECT PROCESSLIST_ID AS id, PROCESSLIST_USER AS user FROM performance_schema.threads
           WHERE TYPE = 'FOREGROUND' AND PROCESSLIST_USER IS NOT NULL
             AND PROCESSLIST_USER NOT IN (${spared.map((name) => `'${name}'`).join(', ')})`,
       ],
       SESSIONS_MS_MAX,
     )
-    .catch(asDoubt('list sessions'));
-  for (const row of rows) {
+    .catch(asDoubt('close the sessions'));
+  for (const row of results[before.length] ?? []) {
     const id = Number(row['id']);
     if (!Number.isSafeInteger(id)) continue;
     await admin.work([`KILL ${id}`], SESSIONS_MS_MAX).catch((error: unknown) => {

@@ -3,12 +3,14 @@ import { reasonOf } from '../base/errors.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { type AgentContext, Doubt } from './context.ts';
 import { follow, probeOf, quiesce, releaseEpoch, within } from './demotion.ts';
+import type { Probe } from './mysqld-admin.ts';
 import { relate } from './mysqld-watch.ts';
 import { OPEN_STATEMENTS } from './promotion.ts';
 
 /** Until then sessions go on writing while no new ones are sent here: about what the proxies of all nodes need to hear of it. */
 const PROXIES_MS = 100;
 const REPORT_MS_MAX = 500;
+const SCHEDULER_MS_MAX = 2_000;
 const READ_ONLY_MS_MAX = 2_500;
 /** After super_read_only is on, for what was under way to get into the log. */
 const DRAIN_MS_MAX = 1_500;
@@ -33,19 +35,21 @@ export type HandedOver = string;
  * From the moment a transfer may be in the log there is no way back (protocol-findings 7, 8, 15). @throws Doubt: kill
  */
 export async function handOver(context: AgentContext, order: HandOverOrder): Promise<HandedOver> {
-  const { log, options, clock, timeline } = context;
+  const { log, options, clock, timeline, admin } = context;
   const { epoch, to } = order;
   timeline.former.mark('asked');
   context.become('demoting', `hands over to node ${to}`);
   log.info('hands over', order);
   await within(context, REPORT_MS_MAX, context.expose({ servingWrites: false }));
-  await delay(clock, PROXIES_MS);
-  timeline.former.mark('closing');
   try {
+    // Ending the scheduler's thread takes a while, in which clients need not wait.
+    const events = admin.work(['SET GLOBAL event_scheduler = OFF'], SCHEDULER_MS_MAX);
+    await Promise.all([delay(clock, PROXIES_MS), events]);
+    timeline.former.mark('closing');
     if (ruleHolds('transfer-after-closing')) {
-      await quiesce(context, DRAIN_MS_MAX, READ_ONLY_MS_MAX);
+      const probe = await quiesce(context, DRAIN_MS_MAX, READ_ONLY_MS_MAX);
       timeline.former.mark('closed');
-      await drained(context);
+      await drained(context, probe);
       timeline.former.mark('drained');
     }
   } catch (error) {
@@ -71,11 +75,10 @@ export async function handOver(context: AgentContext, order: HandOverOrder): Pro
 }
 
 /** What mysqld has executed is what the log holds: nothing is under way any more. */
-async function drained(context: AgentContext): Promise<void> {
+async function drained(context: AgentContext, probe: Probe): Promise<void> {
   const { views, clock } = context;
   const end = clock.now() + DRAIN_MS_MAX;
-  for (;;) {
-    const { gtidExecuted } = await probeOf(context);
+  for (let { gtidExecuted } = probe; ; { gtidExecuted } = await probeOf(context)) {
     const view = await views.refresh();
     if (relate(gtidExecuted, view.gtidSet).relation === 'equal') return;
     if (clock.now() >= end) {
@@ -97,7 +100,8 @@ async function undo(context: AgentContext, { epoch, to, id }: HandOverOrder, rea
     return '';
   }
   try {
-    await admin.work(['SET SESSION lock_wait_timeout = DEFAULT', ...OPEN_STATEMENTS], OPEN_MS_MAX);
+    const { writes, clients } = OPEN_STATEMENTS;
+    await admin.work(['SET SESSION lock_wait_timeout = DEFAULT', ...writes, ...clients], OPEN_MS_MAX);
   } catch (error) {
     throw new Doubt(`open mysqld again: ${reasonOf(error)}`, error);
   }

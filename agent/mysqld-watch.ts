@@ -97,6 +97,11 @@ export class MysqldWatch {
     if (hurry) this.#schedule(0);
   }
 
+  /** The epoch the mysqld that runs was opened for writes in since its binlog file began; 0: none. */
+  get openedFor(): number {
+    return this.#watched?.openedFor ?? 0;
+  }
+
   get pid(): number | null {
     return this.#watched?.pid ?? null;
   }

@@ -1,31 +1,24 @@
 import { delay } from '../base/async.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import { ruleHolds } from '../base/rules.ts';
-import { ensureAccounts } from './accounts.ts';
+import { makeAccounts, missingAccounts } from './accounts.ts';
 import { type AgentContext, Doubt } from './context.ts';
 import { syncAttached } from './decide.ts';
 import type { Probe } from './mysqld-admin.ts';
 import { relate } from './mysqld-watch.ts';
 import { asDoubt } from './recovery.ts';
-import { DETACH_STATEMENTS } from './replica-channel.ts';
+import { DETACH_STATEMENTS, FORGET_CHANNEL, FRESH_FILE } from './replica-channel.ts';
 
 const STATEMENT_MS_MAX = 5_000;
-/**
- * One binlog file holds the transactions of one tenure: what other masters wrote in between would otherwise lie between two of
- * its own, and recovery compares file by file. LOCAL: not logged.
- */
-const FRESH_FILE = 'FLUSH LOCAL BINARY LOGS';
 /** sync attaches in some 10 ms; it may have to wait for binlogsvr to come back. */
 const ATTACH_MS_MAX = 10_000;
 const ATTACH_POLL_MS = 20;
 const RELEASE_MS_MAX = 3_000;
 /** Writes first, clients last. */
-export const OPEN_STATEMENTS: readonly string[] = [
-  'SET GLOBAL super_read_only = OFF',
-  'SET GLOBAL read_only = OFF',
-  'SET GLOBAL event_scheduler = ON',
-  'SET GLOBAL offline_mode = OFF',
-];
+export const OPEN_STATEMENTS = {
+  writes: ['SET GLOBAL super_read_only = OFF', 'SET GLOBAL read_only = OFF'],
+  clients: ['SET GLOBAL event_scheduler = ON', 'SET GLOBAL offline_mode = OFF'],
+} as const;
 
 /** The epoch is given back and mysqld stays as read-only as it was. */
 export class GivenUp extends Error {
@@ -35,7 +28,7 @@ export class GivenUp extends Error {
 /**
  * Elected: from replica to a master that takes writes.
  *
- *   offline (reads through this node end; sync may stay), replica threads gone, redo flushed at each commit
+ *   offline (reads through this node end; sync may stay), replica threads stopped, redo flushed at each commit
  *     ─► executed set equals the log's ── no ──► Release (protocol-findings 29: no loop)
  *     ─► sync attached for this epoch, exactly one semi-sync client ── not in time ──► Release
  *     ─► super_read_only off ─► accounts that are missing ─► event scheduler ─► offline off ─► RW ports may come
@@ -52,8 +45,9 @@ export async function promote(
   context.become('promoting', `elected for epoch ${epoch}; stops replication`);
   void context.expose({ attachEpoch: epoch });
   try {
+    const fresh = watch.openedFor === 0 ? [] : FRESH_FILE;
     await admin
-      .work(['SET GLOBAL offline_mode = ON', ...DETACH_STATEMENTS, FRESH_FILE], STATEMENT_MS_MAX)
+      .work(['SET GLOBAL offline_mode = ON', ...DETACH_STATEMENTS, ...fresh], STATEMENT_MS_MAX)
       .catch(asDoubt('stop replication'));
     stopIf(signal);
     timeline.next.mark('detached');
@@ -71,12 +65,16 @@ export async function promote(
     throw error;
   }
   await openForWrites(context, epoch, signal);
+  // Nobody has to wait for that: only the agent may start a channel.
+  await admin.work([FORGET_CHANNEL], STATEMENT_MS_MAX).catch((error: unknown) => {
+    log.warn('cannot forget the channel of a former replica', { reason: reasonOf(error) });
+  });
   log.info('promoted', { epoch, gtidExecuted: watch.probe?.gtidExecuted });
 }
 
 /** The rest of a promotion: also what is left to do for an adopted mysqld whose agent died in the middle of it. */
 export async function openForWrites(context: AgentContext, epoch: number, signal: AbortSignal): Promise<void> {
-  const { admin, server, watch, options, timeline, log, views } = context;
+  const { server, watch, options, timeline, views } = context;
   stopIf(signal);
   const pid = watch.pid;
   const view = views.view;
@@ -87,17 +85,16 @@ export async function openForWrites(context: AgentContext, epoch: number, signal
   watch.opened(epoch);
   context.say(`opens mysqld for epoch ${epoch}`);
   try {
-    await admin.work(['SET GLOBAL super_read_only = OFF', 'SET GLOBAL read_only = OFF'], STATEMENT_MS_MAX);
-    // Their statements wait for acks, which nobody gives any more once the epoch is over.
-    await unlessAborted(signal, ensureAccounts(server, options.security, log));
-    await admin.work(['SET GLOBAL event_scheduler = ON', 'SET GLOBAL offline_mode = OFF'], STATEMENT_MS_MAX);
+    // What makes accounts waits for acks, which nobody gives any more once the epoch is over.
+    await unlessAborted(signal, open(context));
   } catch (error) {
     throw new Doubt(`open mysqld for writes: ${reasonOf(error)}`, error);
   }
   if (signal.aborted) throw new Doubt(`epoch ${epoch} ended while mysqld was being opened`);
   context.become('master', `master of epoch ${epoch}`);
+  const told = context.expose({ servingWrites: true, attachEpoch: epoch });
   await watch.probeNow();
-  await context.expose({ servingWrites: true, attachEpoch: epoch });
+  await told;
   if (timeline.next.has('elected')) timeline.next.mark('promoted');
   timeline.next.finish(epoch, 'open for writes');
   timeline.promoted(views.view?.appendSeq ?? view.appendSeq);
@@ -111,6 +108,18 @@ function unlessAborted(signal: AbortSignal, work: Promise<void>): Promise<void> 
     signal.addEventListener('abort', end, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', end));
   });
+}
+
+async function open({ admin, server, options, log }: AgentContext): Promise<void> {
+  const { writes, clients } = OPEN_STATEMENTS;
+  const missing = await missingAccounts(server);
+  if (missing.length === 0) {
+    await admin.work([...writes, ...clients], STATEMENT_MS_MAX);
+    return;
+  }
+  await admin.work(writes, STATEMENT_MS_MAX);
+  await makeAccounts(server, missing, options.security, log);
+  await admin.work(clients, STATEMENT_MS_MAX);
 }
 
 /** Attached in the view is sync's word, one client and status ON are mysqld's: both must hold. */

@@ -30,10 +30,20 @@ export function attachStatements(self: NodeAddress, security: Security): readonl
   ];
 }
 
-/** The way out of it, before promotion: nothing of a channel is left that somebody could start. */
+/** The way out of it, before promotion. */
 export const DETACH_STATEMENTS: readonly string[] = [
   'STOP REPLICA',
-  'RESET REPLICA ALL',
   // Before the first write of its own: the binlog must never hold what the redo log may lose (design section 10).
   'SET GLOBAL innodb_flush_log_at_trx_commit = 1',
 ];
+
+/** After it: nothing of a channel is left that somebody could start. */
+export const FORGET_CHANNEL = 'RESET REPLICA ALL';
+
+/**
+ * One binlog file holds the transactions of one tenure: what other masters wrote in between would otherwise lie between two of
+ * its own, and recovery compares file by file. A mysqld begins a file when it starts; one that was master, when it follows again.
+ * Recovery looks into the last file only: what is in an older one must be on disk in the engine before that is closed, and a
+ * replica's redo is not flushed at each commit (found by the simulator). LOCAL: not logged.
+ */
+export const FRESH_FILE: readonly string[] = ['FLUSH LOCAL ENGINE LOGS', 'FLUSH LOCAL BINARY LOGS'];

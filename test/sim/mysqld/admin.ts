@@ -236,6 +236,7 @@ const STATEMENTS: readonly (readonly [RegExp, Run])[] = [
   [/^RESET REPLICA ALL$/, (mysqld) => mysqld.replica.reset()],
   [/^CHANGE REPLICATION SOURCE TO .*SOURCE_AUTO_POSITION = 1/, (mysqld) => mysqld.replica.change()],
   [/^START REPLICA$/, (mysqld) => mysqld.replica.start()],
+  [/^FLUSH LOCAL ENGINE LOGS$/, (mysqld) => mysqld.disk.engine.flush()],
   [/^FLUSH LOCAL BINARY LOGS$/, (mysqld) => mysqld.commits.rotate()],
   [
     /^SELECT user, account_locked AS locked FROM mysql\.user/,

@@ -188,8 +188,7 @@ describe('production agent and sync over a scripted mysqld', () => {
 
   it('an epoch that ends while the accounts of a first master wait for their acks is left at once', async () => {
     const cluster = new Cluster(3, 1);
-    const opening = () =>
-      cluster.nodes.find(({ node }) => node.server?.services.agentReport?.reason.startsWith('opens mysqld'));
+    const opening = () => cluster.nodes.find(({ node }) => node.server?.services.agentReport?.role === 'promoting');
     await cluster.until(
       'somebody makes the accounts',
       () => (opening()?.side.mysqld.listening?.commits.semiSync.waiting ?? 0) > 0,
