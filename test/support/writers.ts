@@ -127,3 +127,11 @@ export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }
+
+/** Between two of these times, in order. */
+export function longestGap(times: readonly number[]): number {
+  let longest = 0;
+  for (let i = 1; i < times.length; i += 1)
+    longest = Math.max(longest, (times[i] as number) - (times[i - 1] as number));
+  return longest;
+}

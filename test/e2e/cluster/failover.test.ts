@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { TestCluster } from '../../support/cluster.ts';
 import { count } from '../../support/tier.ts';
 import { eventually } from '../../support/wait.ts';
-import { median, Writers } from '../../support/writers.ts';
+import { longestGap, median, Writers } from '../../support/writers.ts';
 
 const REPETITIONS = count(20, 4);
 const MYSQLD_KILL_MS_MAX = 2000;
@@ -67,10 +67,3 @@ describe('killing the master under a 4-thread insert load', () => {
     expect(median(gaps.node)).toBeLessThanOrEqual(NODE_KILL_MS_MAX);
   });
 });
-
-function longestGap(times: readonly number[]): number {
-  let longest = 0;
-  for (let i = 1; i < times.length; i += 1)
-    longest = Math.max(longest, (times[i] as number) - (times[i - 1] as number));
-  return longest;
-}
