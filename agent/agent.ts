@@ -380,8 +380,7 @@ class AgentRunner implements Agent {
   async #stand(epoch: number): Promise<void> {
     const { clock, log, timeline, watch } = this.#context;
     timeline.closed();
-    const { nodes, self, random } = this.#options;
-    const waitMs = standDelayMs(nodes, self.id, this.#context.views.view?.master ?? 0, random);
+    const waitMs = standDelayMs(this.#options, this.#context.views.view);
     await delay(clock, waitMs, this.#action.signal).catch(() => {});
     const now = decide(this.#observe());
     if (now.do !== 'stand' || now.epoch !== epoch || this.#stopping) return; // somebody was faster
