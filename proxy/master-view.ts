@@ -190,7 +190,8 @@ export function proxyViewOf(known: ClusterKnown, now: MonoMs, wall: number): Omi
       readUntilWall: 0,
       slaves: [],
     };
-    return { epoch, ...nobody, reason: 'this node was removed from the cluster' };
+    const closed = 'this node was removed from the cluster';
+    return { epoch, ...nobody, reason: closed, closed };
   }
   const runs = lease !== null && now <= lease.until && wall <= lease.untilWall;
   const holder = known.claimed && runs ? known.nodes.find((node) => node.address.id === known.elected) : undefined;

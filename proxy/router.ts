@@ -47,5 +47,5 @@ export function routeRead(
   }
   if (best !== null) return { kind: 'target', target: best, epoch: view.epoch };
   const details = `${late}${avoided}`.slice(2);
-  return { kind: 'wait', reason: details === '' ? 'no node reports a healthy slave' : details };
+  return { kind: 'wait', reason: view.closed ?? (details === '' ? 'no node reports a healthy slave' : details) };
 }

@@ -30,6 +30,8 @@ export type ProxyView = Readonly<{
   readUntilWall: number;
   /** Healthy slaves, whatever their lag; the router applies the bound. */
   slaves: readonly SlaveBackend[];
+  /** Set when this node sends nobody anywhere, and why. */
+  closed?: string;
 }>;
 
 /** Supervisor -> proxy worker. */

@@ -47,6 +47,11 @@ describe('routeRead', () => {
     expect(pick(remote, { 1: 1, 3: 1 })).toBe(1);
   });
 
+  it('tells a node that sends nobody anywhere', () => {
+    const view: ProxyView = { ...NO_VIEW, closed: 'this node was removed from the cluster' };
+    expect(routeRead(view, 10_000, () => 0, nobody)).toEqual({ kind: 'wait', reason: view.closed });
+  });
+
   it('says why there is none', () => {
     expect(pick([])).toBe('no node reports a healthy slave');
     expect(pick([slave(1, 15_000), slave(3)], {}, new Set([3]))).toBe(
