@@ -12,6 +12,8 @@ import { sourceOf } from './status.ts';
 import { handOver } from './switchover.ts';
 
 const POLL_MS = 200;
+/** A busy machine may take longer to answer than `phxsql status` waits. */
+const ASK_MS_MAX = 5_000;
 const SWITCHOVER_MS = 15_000;
 const EXIT_INTERRUPTED = 130;
 
@@ -36,7 +38,7 @@ export async function restartNodes(nodes: readonly number[], flags: RestartOptio
     process.exit(EXIT_INTERRUPTED);
   });
   while (left.size > 0) {
-    const { master } = await collector.collect();
+    const { master } = await collector.collect(ASK_MS_MAX);
     const node = nextToRestart([...left], master);
     await restart(source, collector, node, flags.timeout * 1000);
     left.delete(node);
@@ -60,7 +62,7 @@ async function check(
       hint: 'name one, or give --all',
     });
   }
-  const known = (await collector.collect()).nodes.map(({ id }) => id);
+  const known = (await collector.collect(ASK_MS_MAX)).nodes.map(({ id }) => id);
   const wanted = all ? known : nodes;
   for (const node of wanted) {
     if (!known.includes(node))
@@ -89,9 +91,9 @@ async function restart(
   node: number,
   timeoutMs: number,
 ): Promise<void> {
-  const refusal = restartRefusal(node, (await collector.ask()).replies);
+  const refusal = restartRefusal(node, (await collector.ask(ASK_MS_MAX)).replies);
   if (refusal !== null) throw new PhxError('MEMBER_REFUSED', `restart node ${node}: ${refusal}`);
-  if ((await collector.collect()).master === node) {
+  if ((await collector.collect(ASK_MS_MAX)).master === node) {
     const { result, reason, to } = await handOver(source, collector, 0, SWITCHOVER_MS, say);
     if (result !== 'done') throw new PhxError('MEMBER_REFUSED', `restart node ${node}, the master: ${reason}`);
     say(`node ${to} is the master now`);

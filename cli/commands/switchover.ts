@@ -10,6 +10,8 @@ import { rpcAddress, StatusCollector, type StatusSource } from '../status-collec
 import { sourceOf } from './status.ts';
 
 const POLL_MS = 100;
+/** A busy machine may take longer to answer than `phxsql status` waits. */
+const FIRST_MS_MAX = 5_000;
 /** Nodes that may say "ask another one" in turn. */
 const ASKED_MAX = 3;
 /** Nobody may be writing. */
@@ -49,7 +51,7 @@ export async function handOver(
   timeoutMs: number,
   progress: (line: string) => void,
 ): Promise<SwitchoverResult> {
-  const before = await collector.collect();
+  const before = await collector.collect(FIRST_MS_MAX);
   if (before.master === null) {
     throw new PhxError('NO_MASTER', `switch over: there is no master (epoch ${before.epoch})`, {
       hint: 'phxsql status says what each node waits for',

@@ -10,7 +10,7 @@ const FINALIZE_MS_MAX = 10_000;
 /** `phxsql upgrade finalize`: exits 1 if it was refused. @throws PhxError NO_MASTER */
 export async function finalizeUpgrade(flags: FinalizeOptions): Promise<void> {
   const source = sourceOf(flags);
-  const { master, nodes } = await new StatusCollector(source, systemClock).collect();
+  const { master, nodes } = await new StatusCollector(source, systemClock).collect(FINALIZE_MS_MAX);
   const rpc = nodes.find(({ id }) => id === master)?.rpc;
   if (rpc === undefined) {
     throw new PhxError('NO_MASTER', 'finalize upgrade: there is no master', {

@@ -49,7 +49,7 @@ describe('a planned switchover under a 4-thread insert load', () => {
       `write gap ${gapMs} ms`,
       JSON.stringify(result.timeline?.accounts.map(({ side, ms }) => ({ side, ms }))),
     );
-    const shown = JSON.parse(await cluster.cli(['status', '--last-failover', '--json']));
+    const shown = JSON.parse(await cluster.cli(['status', '--last-failover', '--json', '--timeout', '10']));
     expect(shown).toMatchObject({ epoch: after.epoch, from: result.from, to: result.to });
   });
 
@@ -88,19 +88,20 @@ describe('a planned switchover under a 4-thread insert load', () => {
     const master = before.master as number;
     await cluster.sql(before.nodes[0]!.rw, 'CREATE TABLE IF NOT EXISTS kills.slow (v INT)');
     // As the agent's account: spared when sessions are killed.
-    const held = cluster.adminQuery(master, 'INSERT INTO kills.slow SELECT SLEEP(15)');
-    await eventually('it runs', 5000, async () => {
-      const rows = await cluster.adminQuery(
-        master,
+    const [holder, admin] = [await cluster.admin(master), await cluster.admin(master)];
+    const held = holder.query('INSERT INTO kills.slow SELECT SLEEP(20)');
+    await eventually('it runs', 10_000, async () => {
+      const [rows] = await admin.query(
         "SELECT 1 FROM performance_schema.threads WHERE PROCESSLIST_INFO LIKE 'INSERT INTO kills.slow%'",
       );
-      return rows.length > 0;
+      return (rows as unknown[]).length > 0;
     });
     const result = await switchover();
     expect(result).toMatchObject({ result: 'refused', to: master, epoch: before.epoch });
     expect(result.reason).toMatch(/undone, node \d goes on as master: .*[Ll]ock wait timeout/);
     await writers.firstAckAfter(Date.now(), 10_000);
     await held;
+    for (const connection of [holder, admin]) connection.destroy();
     const after = await cluster.healthy();
     expect(after).toMatchObject({ master, epoch: before.epoch });
     expect(after.nodes.map(({ pids }) => pids.mysqld)).toEqual(before.nodes.map(({ pids }) => pids.mysqld));
