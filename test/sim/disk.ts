@@ -2,7 +2,7 @@ import type { NodeId } from '../../base/brands.ts';
 import { PhxError } from '../../base/errors.ts';
 import type { Prng } from '../../base/prng.ts';
 import { type Device, MemoryDisk, MemoryLogStore } from '../../binlogsvr/memory-store.ts';
-import type { OpenReport } from '../../binlogsvr/store-port.ts';
+import { type OpenReport, PURGE_MARGIN } from '../../binlogsvr/store-port.ts';
 import type { Kernel } from './kernel.ts';
 import type { SimProcess } from './process.ts';
 import type { Tally } from './tally.ts';
@@ -16,6 +16,9 @@ export type DiskProfile = Readonly<{
   failChance: number;
 }>;
 
+/** What lay on a disk at some time. */
+export type DiskImage = Readonly<{ memory: MemoryDisk; storeId: string; durableSeq: number }>;
+
 type Pending = Readonly<{ parts: number; land: (parts: number) => void }>;
 
 /**
@@ -26,26 +29,43 @@ type Pending = Readonly<{ parts: number; land: (parts: number) => void }>;
  *     └────latency──► STORE_IO                 a beginning of the batch may have landed
  */
 export class SimDisk {
-  readonly memory = new MemoryDisk();
+  memory = new MemoryDisk();
   readonly #kernel: Kernel;
   readonly #node: NodeId;
   readonly #random: Prng;
   readonly #tally: Tally;
   readonly #pending = new Set<Pending>();
   #profile: DiskProfile;
+  readonly #purgeMargin: number;
   #stores = 0;
   /** This store writes a checkpoint whenever it is opened. */
   readonly #checkpoints: boolean;
   /** The store forgot, and nobody has said yet that the new one is bound. */
   forgot = false;
+  /** The store that has to be another one first. */
+  #lost: string | null = null;
 
-  constructor(kernel: Kernel, node: NodeId, profile: DiskProfile, tally: Tally) {
+  constructor(kernel: Kernel, node: NodeId, profile: DiskProfile, tally: Tally, purgeMargin = PURGE_MARGIN) {
     this.#kernel = kernel;
     this.#node = node;
     this.#random = kernel.fork();
     this.#profile = profile;
+    this.#purgeMargin = purgeMargin;
     this.#tally = tally;
     this.#checkpoints = this.#random.chance(1, 2);
+  }
+
+  /** All of this store goes, or goes back: it counts as one that forgot until another one is bound. */
+  loses(): void {
+    this.forgot = true;
+    this.#lost = this.memory.identity?.storeId ?? null;
+  }
+
+  /** The store that is open votes. */
+  boundAgain(): void {
+    if (this.memory.identity?.storeId === this.#lost) return;
+    this.forgot = false;
+    this.#lost = null;
   }
 
   /** From now on it neither fails nor stalls. */
@@ -77,6 +97,23 @@ export class SimDisk {
     this.memory.powerCut();
   }
 
+  /** With no process using it: an empty disk in its place. */
+  wipe(): void {
+    this.memory = new MemoryDisk();
+  }
+
+  /** As a snapshot of the volume has it; null: there is no store yet. */
+  image(): DiskImage | null {
+    const { identity, records, amnesia } = this.memory;
+    if (identity === null || amnesia !== null) return null;
+    return { memory: copyOf(this.memory), storeId: identity.storeId, durableSeq: records.length };
+  }
+
+  /** With no process using it: the volume is what it was. */
+  restore({ memory }: DiskImage): void {
+    this.memory = copyOf(memory);
+  }
+
   /** Damage to an acceptor record the acceptor still needs: at its next open the store knows that it forgot. */
   damageAcceptor(): boolean {
     const { memory } = this;
@@ -104,9 +141,11 @@ export class SimDisk {
 
   /** A record is bad here, whether that was noticed or not, or would still be one too many for the acceptor at its next open. */
   get damaged(): boolean {
-    const { damaged, repaired, checkpoint } = this.memory;
+    const { damaged, repaired, checkpoint, base } = this.memory;
+    if (damaged.size === 0) return false;
     const sealed = checkpoint?.appliedIndex ?? 0;
-    return [...damaged].some((instance) => instance > sealed || !repaired.has(instance));
+    const purged = base?.appliedIndex ?? 0;
+    return [...damaged].some((instance) => instance > purged && (instance > sealed || !repaired.has(instance)));
   }
 
   #openMemory(process: SimProcess): Promise<{ store: MemoryLogStore; report: OpenReport }> {
@@ -117,6 +156,7 @@ export class SimDisk {
       storeId: this.#freshStoreId(),
       clockWall: () => process.clock.wall(),
       device: this.#device(process),
+      purgeMargin: this.#purgeMargin,
     });
   }
 
@@ -172,4 +212,21 @@ export class SimDisk {
   #landPart({ parts, land }: Pending): void {
     land(this.#random.below(parts + 1));
   }
+}
+
+function copyOf(disk: MemoryDisk): MemoryDisk {
+  const copy = new MemoryDisk();
+  copy.identity = disk.identity;
+  copy.records = [...disk.records];
+  copy.repaired = new Map(disk.repaired);
+  copy.meta = new Map(disk.meta);
+  copy.base = disk.base;
+  copy.reclaimed = disk.reclaimed;
+  copy.saved = disk.saved;
+  copy.checkpoint = disk.checkpoint;
+  copy.samples = new Map(disk.samples);
+  copy.damaged = new Set(disk.damaged);
+  copy.unreadable = new Set(disk.unreadable);
+  copy.amnesia = disk.amnesia;
+  return copy;
 }

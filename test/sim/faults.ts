@@ -1,5 +1,5 @@
 import type { NodeId } from '../../base/brands.ts';
-import type { Prng } from '../../base/prng.ts';
+import { Prng } from '../../base/prng.ts';
 import type { DiskProfile } from './disk.ts';
 import type { Kernel } from './kernel.ts';
 import type { NetworkProfile, SimNetwork } from './network.ts';
@@ -25,6 +25,9 @@ const KINDS = [
   'crash at an await',
 ] as const;
 type BuiltIn = (typeof KINDS)[number];
+
+/** Something that may have been done to a world, and when (true time, ms). */
+export type FaultEvent = Readonly<{ at: number; kind: string }>;
 
 /** One more kind, of what only some worlds have: does it once to the node, false if that cannot be done now. */
 export type ExtraFault = (node: SimNode) => boolean;
@@ -86,19 +89,34 @@ export function drawPlan(random: Prng, extraKinds: readonly string[]): FaultPlan
 /** Does to a world what its plan says, until it is healed. */
 export class Faults {
   readonly #kernel: Kernel;
-  readonly #random: Prng;
+  /** Of when something happens. */
+  readonly #schedule: Prng;
+  /** Of what happens: a stream for each event, so that one that is left out does not change the others. */
+  #random: Prng;
   readonly #network: SimNetwork;
   readonly #nodes: readonly SimNode[];
   readonly #tally: Tally;
   readonly #plan: FaultPlan;
+  /** By their number: these are left out. */
+  readonly #skip: ReadonlySet<number>;
+  readonly #events: FaultEvent[] = [];
   readonly #extra = new Map<string, ExtraFault>();
   #healed = false;
   /** Every node has applied something: from now on a store that forgot is replaced by the log. */
   #founded = false;
 
-  constructor(kernel: Kernel, network: SimNetwork, nodes: readonly SimNode[], plan: FaultPlan, tally: Tally) {
+  constructor(
+    kernel: Kernel,
+    network: SimNetwork,
+    nodes: readonly SimNode[],
+    plan: FaultPlan,
+    tally: Tally,
+    skip: ReadonlySet<number> = new Set(),
+  ) {
     this.#kernel = kernel;
-    this.#random = kernel.fork();
+    this.#schedule = kernel.fork();
+    this.#random = new Prng(0);
+    this.#skip = skip;
     this.#network = network;
     this.#nodes = nodes;
     this.#plan = plan;
@@ -108,6 +126,11 @@ export class Faults {
   /** Before start(): how a kind the plan may name is done. */
   define(kind: string, inject: ExtraFault): void {
     this.#extra.set(kind, inject);
+  }
+
+  /** All that came up so far, also what was left out or could not be done. */
+  get events(): readonly FaultEvent[] {
+    return this.#events;
   }
 
   get healed(): boolean {
@@ -143,27 +166,35 @@ export class Faults {
   }
 
   #arm(kind: string, everyMs: number): void {
-    this.#kernel.at(1 + this.#random.below(2 * everyMs), () => {
+    this.#kernel.at(1 + this.#schedule.below(2 * everyMs), () => {
       if (this.#healed) return;
       this.#arm(kind, everyMs);
-      if (this.#inject(kind)) {
+      if (this.#begins(kind) && this.#inject(kind)) {
         this.#tally.add(kind);
         this.#kernel.trace('world', () => `fault: ${kind}`);
       }
     });
   }
 
+  /** The next event: false if it is left out. */
+  #begins(kind: string): boolean {
+    this.#random = new Prng(this.#schedule.next32());
+    this.#events.push({ at: this.#kernel.now, kind });
+    return !this.#skip.has(this.#events.length - 1);
+  }
+
   /** About one operation of a port in `everyMs` kills its process, before or after its effect. */
   #crashAtAwaits(everyMs: number): void {
     let armed = false;
     const arm = (): void => {
-      this.#kernel.at(1 + this.#random.below(2 * everyMs), () => {
-        armed = true;
-        if (!this.#healed) arm();
+      this.#kernel.at(1 + this.#schedule.below(2 * everyMs), () => {
+        if (this.#healed) return;
+        armed ||= this.#begins('crash at an await');
+        arm();
       });
     };
     arm();
-    const target = this.#random;
+    const target = new Prng(this.#schedule.next32());
     for (const node of this.#nodes) {
       node.fate = () => {
         if (!armed || !target.chance(1, this.#nodes.length)) return { crash: 'never', extraMs: 0 };
@@ -270,9 +301,9 @@ export class Faults {
    * have what it wrote.
    */
   #mayHurt(node: SimNode): boolean {
-    this.#founded ||= this.#nodes.every(({ disk }) => (disk.memory.saved?.appliedIndex ?? 0) > 0);
+    this.#founded ||= this.#nodes.every(({ joins, disk }) => joins || (disk.memory.saved?.appliedIndex ?? 0) > 0);
     for (const { disk, server } of this.#nodes) {
-      if (disk.forgot && server?.services.replica.mayVote === true) disk.forgot = false;
+      if (disk.forgot && server?.services.replica.mayVote === true) disk.boundAgain();
     }
     return this.#founded && this.#nodes.every((each) => each === node || !(each.disk.damaged || each.disk.forgot));
   }
@@ -288,6 +319,13 @@ export class Faults {
   #forget(node: SimNode): boolean {
     if (!this.#mayHurt(node) || !node.disk.damageAcceptor()) return false;
     node.processes.get('binlogsvr')?.kill('its disk is damaged');
+    return true;
+  }
+
+  /** A kind of its own makes the node's store forget: false if that would be more than is promised to be survived. */
+  forgets(node: SimNode): boolean {
+    if (!this.#mayHurt(node) || node.disk.forgot) return false;
+    node.disk.loses();
     return true;
   }
 }

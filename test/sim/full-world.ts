@@ -1,12 +1,13 @@
 import { Prng } from '../../base/prng.ts';
 import type { LeaseTimes } from '../../base/topology.ts';
 import { ViewFeed } from '../../proxy/feed.ts';
+import { addressOf } from './addresses.ts';
 import { CLIENT_KEY } from './checkers/history.ts';
 import { check, type Writes } from './checkers/log.ts';
 import { SimRwPort } from './clients.ts';
 import { MYSQL_FAULTS, MysqlFaults } from './mysql-faults.ts';
 import { decodeTransaction } from './mysqld/binlog-bytes.ts';
-import { addressOf, MysqlSide } from './mysqld/mysql-side.ts';
+import { MysqlSide } from './mysqld/mysql-side.ts';
 import { type SimNode, simLogger } from './node.ts';
 import { SimBinlogsvrClient } from './rpc.ts';
 import { SimWorld, type WorldOptions } from './world.ts';
@@ -21,7 +22,7 @@ export class FullWorld extends SimWorld {
   readonly #mysqlFaults: MysqlFaults;
 
   constructor(options: WorldOptions) {
-    super(options, { lease: LEASE, decode: decodeEvents, extraFaults: MYSQL_FAULTS });
+    super(options, { lease: LEASE, decode: decodeEvents, extraFaults: MYSQL_FAULTS, purges: false });
     const { random, kernel, tally } = this;
     const pace = {
       writeMs: random.pick([60, 200]),
@@ -30,6 +31,7 @@ export class FullWorld extends SimWorld {
     };
     const ids = this.nodes.map(({ id }) => id);
     for (const node of this.nodes) {
+      if (this.spares.get(node.id) === 'witness') continue;
       const side = new MysqlSide({
         kernel,
         node,
@@ -41,6 +43,7 @@ export class FullWorld extends SimWorld {
       });
       this.#sides.set(node.id, side);
       node.onPowerCut = () => side.powerCut();
+      node.onEmptied = () => side.mysqld.disk.wipe();
       side.mysqld.onCut = (taken) => {
         for (const { gtid, crc } of taken) {
           check(
@@ -94,7 +97,9 @@ export class FullWorld extends SimWorld {
   protected override illness(ackedBefore: number): string {
     const illness = super.illness(ackedBefore);
     if (illness !== '') return illness;
-    for (const { id, server } of this.nodes) {
+    for (const node of this.nodes) {
+      const { id, server } = node;
+      if (!this.#followed(node)) continue;
       const report = server?.services.agentReport ?? null;
       if (report === null || server?.services.view().agentAlive !== true)
         return `the agent of node ${id} does not report`;
@@ -107,6 +112,11 @@ export class FullWorld extends SimWorld {
       if (listening.executed.count() + 40 < this.log.gtidSet.count()) return `mysqld of node ${id} is far behind`;
     }
     return '';
+  }
+
+  /** It has a MySQL, and a place in the cluster. */
+  #followed(node: SimNode): boolean {
+    return this.#sides.has(node.id) && this.seatOf(node) !== undefined;
   }
 
   /** A server that somebody's SHUTDOWN made commit what nobody agreed to stays out, by its own judgement, and serves nothing. */
@@ -122,7 +132,8 @@ export class FullWorld extends SimWorld {
     const { kernel } = this;
     for (const node of this.nodes) node.stop('proxy');
     const until = kernel.now + 5000;
-    const sound = [...this.#sides].filter(([id]) => !this.#isOut(id));
+    const followed = this.nodes.filter((node) => this.#followed(node)).map(({ id }) => id as number);
+    const sound = [...this.#sides].filter(([id]) => followed.includes(id) && !this.#isOut(id));
     const equal = (): boolean => sound.every(([, { mysqld }]) => mysqld.disk.engine.gtidSet.equals(this.log.gtidSet));
     while (!equal() && kernel.now < until) await kernel.runUntil(kernel.now + 50);
     const expected = new Map<string, string>();

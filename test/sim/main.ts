@@ -1,5 +1,5 @@
 /**
- * `npm run sim -- --seeds N [--seed S] [--nodes 3|5] [--world NAME] [--trace] [--json] [--canary] [--jobs J]`
+ * `npm run sim -- --seeds N [--seed S] [--nodes 3|5] [--world NAME] [--trace] [--shrink] [--json] [--canary] [--jobs J]`
  *
  * Runs seeds S .. S+N-1 of the simulated cluster on all cores. A failing seed prints itself, the commit, the end of its trace
  * and how to run it again. Exit status: 0 all passed (with --canary: all caught), 1 not, 2 wrong usage, 130 interrupted.
@@ -11,6 +11,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { CANARIES, hunt } from './canaries.ts';
 import { runInPool } from './pool.ts';
 import { runSeed, type SeedJob, type SeedOutcome, WORLD_NAMES, type WorldName, worldOf } from './seed.ts';
+import { shrink } from './shrink.ts';
 import { Tally } from './tally.ts';
 
 const TRACE_TAIL = 80;
@@ -23,6 +24,7 @@ type Options = Readonly<{
   nodes?: '3' | '5';
   world?: WorldName;
   trace: boolean;
+  shrink: boolean;
   json: boolean;
   canary: boolean;
   rule: readonly string[];
@@ -42,6 +44,7 @@ const command = new Command('npm run sim --')
   .addOption(new Option('--nodes <n>', 'nodes (default: drawn from the seed)').choices(['3', '5']))
   .addOption(new Option('--world <name>', 'which world (default: by the seed)').choices(WORLD_NAMES))
   .option('--trace', 'print the whole trace of the (one) seed', false)
+  .option('--shrink', 'leave out what the (one) seed fails without, and print what is left', false)
   .option('--json', 'one JSON object on stdout instead of text', false)
   .option('--canary', 'switch off one rule after the other; each has to be noticed within its number of seeds', false)
   .option('--rule <name>', 'with --canary: only this one', (name, all: string[]) => [...all, name], [] as string[])
@@ -161,6 +164,31 @@ async function runOne(): Promise<number> {
   return 0;
 }
 
+async function runShrink(): Promise<number> {
+  const found = await shrink(jobFor(options.seed), (runs, left) => {
+    progress(`${runs} runs, ${left} fault events left`);
+    return !interrupted;
+  });
+  progress('');
+  if (found === null) {
+    say(`seed ${options.seed} passed: there is nothing to shrink`);
+    return 0;
+  }
+  const { outcome, kept, runs } = found;
+  if (options.json) console.log(JSON.stringify({ commit: commitNow(), kept, runs, ...outcome }));
+  const lines = options.trace ? outcome.trace : outcome.trace.slice(-TRACE_TAIL);
+  for (const line of lines) say(line);
+  say(`SEED ${options.seed} FAILED (world ${outcome.world}): ${outcome.failure}`);
+  say(`after ${runs} runs it needs ${kept.length} of its fault events:`);
+  for (const i of kept) {
+    const event = outcome.faults[i];
+    say(
+      `  ${String(i).padStart(4)}  ${event === undefined ? 'after the failure' : `${event.at.toFixed(3).padStart(10)} ms  ${event.kind}`}`,
+    );
+  }
+  return 1;
+}
+
 async function runCanaries(): Promise<number> {
   const chosen = CANARIES.filter(({ rule }) => options.rule.length === 0 || options.rule.includes(rule));
   const missed: string[] = [];
@@ -187,4 +215,4 @@ async function runCanaries(): Promise<number> {
   return missed.length === 0 && chosen.length > 0 ? 0 : 1;
 }
 
-process.exitCode = await (options.canary ? runCanaries() : runSeeds());
+process.exitCode = await (options.canary ? runCanaries() : options.shrink ? runShrink() : runSeeds());

@@ -4,12 +4,13 @@ import { epochOf, type InstanceId } from '../../base/brands.ts';
 import { PhxError } from '../../base/errors.ts';
 import type { Prng } from '../../base/prng.ts';
 import type { LeaseTimes } from '../../base/topology.ts';
+import type { Replica } from '../../binlogsvr/replica.ts';
 import { apply, initialState } from '../../binlogsvr/state-machine.ts';
 import type { ReplicatedState } from '../../binlogsvr/state-types.ts';
 import { GtidSet } from '../../mysql/gtid-set.ts';
-import type { View } from '../../proto/binlogsvr-types.ts';
+import type { AgentReport, View } from '../../proto/binlogsvr-types.ts';
 import type { History } from './checkers/history.ts';
-import type { Writes } from './checkers/log.ts';
+import { check, type Writes } from './checkers/log.ts';
 import type { Kernel } from './kernel.ts';
 import type { SimProcess } from './process.ts';
 import type { Server, SimBinlogsvrClient } from './rpc.ts';
@@ -18,6 +19,24 @@ import type { Tally } from './tally.ts';
 const KEYS = 3;
 const READ_BYTES = 64 * 1024;
 const CALL_MS = 1500;
+const REPORT_MS = 300;
+const DRAIN_MS = 400;
+
+const REPORT: AgentReport = {
+  role: 'replica',
+  reason: '',
+  gtidExecuted: '',
+  servingReads: true,
+  servingWrites: false,
+  epoch: 0,
+  attachEpoch: 0,
+  mysqlSocket: '',
+  mysqldPid: 1,
+  ioRunning: true,
+  sqlRunning: true,
+  pinned: '',
+  incarnation: 1,
+};
 
 /** The "events" of a scripted transaction: `key=value`. */
 export function decodeScripted(events: Uint8Array): Writes {
@@ -32,6 +51,22 @@ export class ScriptedData {
   set: GtidSet = GtidSet.EMPTY;
   /** How far the log was read. */
   walk: ReplicatedState = initialState();
+
+  empty(): void {
+    this.values.clear();
+    this.executed.clear();
+    this.set = GtidSet.EMPTY;
+    this.walk = initialState();
+  }
+
+  /** Becomes a copy of another's: a clone. */
+  copy({ values, executed, set, walk }: ScriptedData): void {
+    this.empty();
+    for (const [key, value] of values) this.values.set(key, value);
+    for (const gtid of executed) this.executed.add(gtid);
+    this.set = set;
+    this.walk = walk;
+  }
 
   execute(gtid: string, key: string, value: string): void {
     if (this.executed.has(gtid)) return;
@@ -56,6 +91,12 @@ export type MasterOptions = Readonly<{
   unique: () => number;
   /** Ms between writes, reads of clients, and between looks at the log. */
   pace: Readonly<{ writeMs: number; readMs: number; executeMs: number }>;
+  /** Tells its binlogsvr how far it is, as an agent does. */
+  reports: boolean;
+  /** What the other nodes' "mysqlds" hold. */
+  others: () => readonly ScriptedData[];
+  /** What it lacks may have been purged everywhere. */
+  mayLack: () => boolean;
 }>;
 
 /**
@@ -67,6 +108,13 @@ export class ScriptedMaster {
   #view: View | null = null;
   /** Epoch it is master of, 0 = none. */
   #epoch = 0;
+  /** Nobody is let in any more, for a hand-over; a write is under way. */
+  #closed = false;
+  #writing = false;
+  /** The epoch this very process agreed to take over from; what it wins by that is the next. */
+  #agreed = 0;
+  /** The last order to hand over, and why it was undone. */
+  #handedOver = { id: 0, undone: '' };
   #tenureUuid = '';
   #gno = 0;
 
@@ -80,13 +128,20 @@ export class ScriptedMaster {
     void this.#decide();
     void this.#execute();
     void this.#read();
+    if (this.#o.reports) void this.#report();
   }
 
   async #watch(): Promise<void> {
     const { client, process } = this.#o;
     for (;;) {
       try {
-        for await (const view of client.subscribe(new AbortController().signal)) this.#view = view;
+        for await (const view of client.subscribe(new AbortController().signal)) {
+          this.#view = view;
+          const asked = view.membership?.takesOver ?? 0;
+          if (asked === 0 || asked === this.#agreed || this.#epoch !== 0 || !this.#isElectable(view)) continue;
+          this.#agreed = asked;
+          void this.#tell();
+        }
       } catch {
         this.#view = null;
       }
@@ -95,17 +150,22 @@ export class ScriptedMaster {
   }
 
   async #decide(): Promise<void> {
-    const { process, client, node, data, random } = this.#o;
+    const { process, client, node, data, random, tally } = this.#o;
     for (;;) {
       await delay(process.clock, 20 + random.below(20));
       const view = this.#view;
       if (view === null || !view.voting) continue;
       try {
         if (this.#epoch !== 0) {
+          const { handOverTo: to = 0, handOverId: id = 0 } = view.membership ?? {};
           if (view.epoch > this.#epoch || (view.epoch === this.#epoch && !view.open)) this.#stepDown('the view');
+          else if (to !== 0 && id !== this.#handedOver.id) await this.#handOver(id, to);
         } else if (!view.baseline) {
           await delay(process.clock, node * 40);
           if (this.#view?.baseline === false) await client.baseline('', CALL_MS);
+        } else if (view.open && view.master === node && this.#takesOver(view)) {
+          tally.add('mastership taken over');
+          this.#becomeMaster(view.epoch);
         } else if (view.open && view.master === node) {
           await client.fence(view.epoch, true, CALL_MS);
         } else if (view.open && view.takeoverDue) {
@@ -122,8 +182,50 @@ export class ScriptedMaster {
     }
   }
 
+  /** The order of the agent's: closed, nothing under way any more, transfer; undone, or given back if nobody can tell. */
+  async #handOver(id: number, to: number): Promise<void> {
+    const { client, tally, process } = this.#o;
+    const epoch = this.#epoch;
+    this.#handedOver = { id, undone: '' };
+    this.#closed = true;
+    const until = process.clock.now() + DRAIN_MS;
+    while (this.#writing && process.clock.now() < until) await delay(process.clock, 5);
+    try {
+      const refusal = this.#writing ? 'a write is under way' : await this.#transfer(epoch, to);
+      if (refusal === '') {
+        tally.add('mastership handed over');
+        this.#stepDown(`handed over to node ${to}`);
+        return;
+      }
+      this.#handedOver = { id, undone: refusal };
+      this.#closed = false;
+      await this.#tell();
+    } catch (error) {
+      if (!(error instanceof PhxError)) throw error;
+      this.#stepDown(`gives back what it may have handed over: ${error.message}`);
+      await client.fence(epoch, true, CALL_MS);
+    }
+  }
+
+  /** '' if it was accepted. */
+  async #transfer(epoch: number, to: number): Promise<string> {
+    const { accepted, reason } = await this.#o.client.transfer(epoch, to, CALL_MS);
+    return accepted ? '' : reason;
+  }
+
+  /** The log gave it the epoch it had agreed to take over, and it has executed everything. */
+  #takesOver(view: View): boolean {
+    return this.#agreed !== 0 && this.#agreed === view.epoch - 1 && this.#o.data.set.toString() === view.gtidSet;
+  }
+
+  #isElectable({ membership }: View): boolean {
+    const { standRefusal = '', standInMs = 0 } = membership ?? {};
+    return standRefusal === '' && standInMs <= 0;
+  }
+
   /** A careless one also stands without having executed all: the log has to refuse it. */
   #mayStand(view: View): boolean {
+    if (!this.#isElectable(view)) return false;
     return this.#o.random.chance(1, 20) || this.#o.data.set.toString() === view.gtidSet;
   }
 
@@ -133,6 +235,7 @@ export class ScriptedMaster {
     tally.add('mastership');
     history.opens(`node ${node}`, epoch, data.executed);
     this.#epoch = epoch;
+    this.#closed = false;
     this.#tenureUuid = `00000000-0000-0000-0000-${unique().toString(16).padStart(12, '0')}`;
     this.#gno = 0;
     void this.#renew(epoch);
@@ -167,6 +270,8 @@ export class ScriptedMaster {
     while (this.#epoch === epoch) {
       await delay(process.clock, random.below(2 * pace.writeMs));
       if (this.#epoch !== epoch) return;
+      if (this.#closed) continue;
+      this.#writing = true;
       this.#gno += 1;
       const gtid = `${this.#tenureUuid}:${this.#gno}`;
       const key = `k${random.below(KEYS)}`;
@@ -202,6 +307,7 @@ export class ScriptedMaster {
         follows = -1;
         await delay(process.clock, 10);
       }
+      this.#writing = false;
       if (data.executed.size > 1_000_000) return;
     }
   }
@@ -247,17 +353,10 @@ export class ScriptedMaster {
       const from = (data.walk.appliedIndex + 1) as InstanceId;
       let entries: Awaited<ReturnType<typeof replica.readLog>>;
       try {
-        entries = await new Promise<typeof entries>((resolve, reject) => {
-          // What its binlogsvr cannot answer any more it asks the next one.
-          process.clock.after(500, () => reject(new PhxError('TIMEOUT', 'read the log')));
-          // The answer is handed to this very process: one that died meanwhile must not write into what the next one has.
-          replica.readLog(from, READ_BYTES).then(
-            (found) => process.deliver(() => resolve(found)),
-            (error: unknown) => process.deliver(() => reject(error)),
-          );
-        });
+        entries = await this.#within(() => replica.readLog(from, READ_BYTES));
       } catch (error) {
         if (!(error instanceof PhxError)) throw error;
+        if (error.code === 'PURGED') await this.#reposition(replica);
         continue;
       }
       for (const { instance, value } of entries) {
@@ -270,7 +369,69 @@ export class ScriptedMaster {
             data.execute(item.gtid, key, written);
         }
       }
+      if (entries.length > 0 && this.#agreed !== 0) void this.#tell();
       if (entries.length > 0) kernel.trace(process.name, () => `executed up to ${data.walk.appliedIndex}`);
+    }
+  }
+
+  /** An answer of its binlogsvr, given up after a while: then it asks the next one. */
+  #within<T>(answer: () => Promise<T>): Promise<T> {
+    const { process } = this.#o;
+    return new Promise<T>((resolve, reject) => {
+      process.clock.after(500, () => reject(new PhxError('TIMEOUT', 'read the log')));
+      // It is handed to this very process: one that died meanwhile must not write into what the next one has.
+      answer().then(
+        (found) => process.deliver(() => resolve(found)),
+        (error: unknown) => process.deliver(() => reject(error)),
+      );
+    });
+  }
+
+  /** The log begins behind where it read last: goes on from what it has executed, or is cloned from another. */
+  async #reposition(replica: Replica): Promise<void> {
+    const { data, process, random, others, mayLack, node, tally } = this.#o;
+    try {
+      const { state } = await this.#within(() => replica.sampleFor(data.set));
+      data.walk = state;
+      return;
+    } catch (error) {
+      if (!(error instanceof PhxError)) throw error;
+      if (error.code !== 'PURGED') return;
+      check(mayLack(), () => `node ${node} still needs what was purged: ${error.message}`);
+    }
+    await process.io('clone', 20 + random.below(200), () => {
+      const [donor] = [...others()].sort((a, b) => b.walk.appliedIndex - a.walk.appliedIndex);
+      if (donor === undefined || donor.walk.appliedIndex <= data.walk.appliedIndex) return;
+      tally.add('cloned');
+      data.copy(donor);
+    });
+  }
+
+  async #report(): Promise<void> {
+    for (;;) {
+      await delay(this.#o.process.clock, REPORT_MS);
+      await this.#tell();
+    }
+  }
+
+  /** What an agent would say now. */
+  async #tell(): Promise<void> {
+    const { client, data } = this.#o;
+    const epoch = this.#epoch;
+    const { id, undone } = this.#handedOver;
+    const report: AgentReport = {
+      ...REPORT,
+      role: epoch === 0 ? 'replica' : 'master',
+      epoch,
+      gtidExecuted: data.set.toString(),
+      takesOver: this.#agreed,
+      undoneId: undone === '' ? 0 : id,
+      undoneReason: undone,
+    };
+    try {
+      await client.report(report, CALL_MS);
+    } catch (error) {
+      if (!(error instanceof PhxError)) throw error;
     }
   }
 
@@ -280,7 +441,7 @@ export class ScriptedMaster {
     for (;;) {
       await delay(process.clock, random.below(2 * pace.readMs));
       const epoch = this.#epoch;
-      if (epoch === 0) continue;
+      if (epoch === 0 || this.#closed) continue;
       const key = `k${random.below(KEYS)}`;
       const invokedAt = kernel.now;
       await process.io('read a row', random.below(3), () => {});
@@ -288,7 +449,7 @@ export class ScriptedMaster {
       await process.io('send it', random.below(3), () => {});
       try {
         const lease = await client.lease(CALL_MS);
-        if (lease.epoch !== epoch || lease.remainingMs <= 0 || this.#epoch !== epoch) continue;
+        if (lease.epoch !== epoch || lease.remainingMs <= 0 || this.#epoch !== epoch || this.#closed) continue;
       } catch (error) {
         if (!(error instanceof PhxError)) throw error;
         continue;

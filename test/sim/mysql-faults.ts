@@ -64,7 +64,9 @@ export class MysqlFaults {
       'old datadir restored': (node) => this.#restore(node),
       switchover: (node) => this.#switchOver(node),
     };
-    for (const [kind, inject] of Object.entries(kinds)) faults.define(kind, inject);
+    for (const [kind, inject] of Object.entries(kinds)) {
+      faults.define(kind, (node) => sides.has(node.id) && inject(node));
+    }
   }
 
   /** The node whose MySQL somebody's SHUTDOWN may have made commit what nobody agreed to: it may stay out, and says why. */

@@ -3,6 +3,8 @@ import type { Logger } from '../../base/ports.ts';
 import type { Prng } from '../../base/prng.ts';
 import type { LeaseTimes } from '../../base/topology.ts';
 import { NodeServices } from '../../binlogsvr/node-services.ts';
+import type { ReplicaOptions } from '../../binlogsvr/replica-options.ts';
+import { peerAddressOf } from './addresses.ts';
 import type { LogChecker } from './checkers/log.ts';
 import { type DiskProfile, SimDisk } from './disk.ts';
 import type { Kernel } from './kernel.ts';
@@ -23,9 +25,12 @@ export type NodeContext = Readonly<{
   network: SimNetwork;
   tally: Tally;
   log: LogChecker;
+  /** Those the cluster is founded with. */
   nodes: readonly NodeId[];
   lease: LeaseTimes;
   diskProfile: DiskProfile;
+  /** Default: production's. */
+  upkeep?: Pick<ReplicaOptions, 'purge' | 'pace'>;
 }>;
 
 /** A process its supervisor starts again whenever it dies, as long as the node has power. */
@@ -47,6 +52,10 @@ export class SimNode {
   readonly #processes = new Map<string, SimProcess>();
   readonly #stopped = new Set<string>();
   #powered = false;
+  /** Started to join a cluster there is, as its configuration says from now on. */
+  joins: boolean;
+  /** It is there to be powered: a spare nobody has started yet, and a node taken out of use, are not. */
+  inUse: boolean;
   #life = 0;
   #server: Server | null = null;
   #peers: SimPeers | null = null;
@@ -54,17 +63,22 @@ export class SimNode {
   fate: ((process: string, what: string) => IoFate) | null = null;
   /** Called when the power is cut, after the processes died. */
   onPowerCut: (() => void) | null = null;
+  /** Called when its disks are emptied, with the power off. */
+  onEmptied: (() => void) | null = null;
   /** Called in the new binlogsvr's process, when it answers. */
   onServer: ((server: Server) => void) | null = null;
 
+  /** One the cluster was not founded with is a spare: started when somebody puts it in use. */
   constructor(context: NodeContext, id: NodeId) {
     this.#context = context;
     this.id = id;
+    this.joins = !context.nodes.includes(id);
+    this.inUse = !this.joins;
     const { kernel } = context;
     this.#random = kernel.fork();
     const drift = (this.#random.below(2 * DRIFT_PPM_MAX + 1) - DRIFT_PPM_MAX) / 1e6;
     this.machine = new Machine(kernel, `node ${id}`, drift);
-    this.disk = new SimDisk(kernel, id, context.diskProfile, context.tally);
+    this.disk = new SimDisk(kernel, id, context.diskProfile, context.tally, context.upkeep?.pace?.purgeMargin);
     this.supervise({ name: 'binlogsvr', run: (process) => this.#runServer(process), onExit: () => this.#serverGone() });
   }
 
@@ -92,7 +106,7 @@ export class SimNode {
   }
 
   power(): void {
-    if (this.#powered) return;
+    if (this.#powered || !this.inUse) return;
     this.#powered = true;
     for (const supervised of this.#supervised) this.#start(supervised);
   }
@@ -117,6 +131,22 @@ export class SimNode {
     for (const process of [...this.#processes.values()]) process.kill('power cut');
     if (unsyncedLost) this.disk.powerCut();
     this.onPowerCut?.();
+  }
+
+  /** With an empty disk, to join the cluster there is; what its MySQL holds is emptied by whoever listens. */
+  startEmpty(): void {
+    this.cutPower(false);
+    this.disk.wipe();
+    this.onEmptied?.();
+    this.joins = true;
+    this.inUse = true;
+    this.power();
+  }
+
+  /** Powered off, for nobody but startEmpty() to power again. */
+  takeOut(): void {
+    this.inUse = false;
+    this.cutPower(false);
   }
 
   /** Ends a supervised process for good. */
@@ -150,7 +180,9 @@ export class SimNode {
   }
 
   async #runServer(process: SimProcess): Promise<void> {
-    const { kernel, network, nodes, lease, log } = this.#context;
+    const { kernel, network, lease, log, tally } = this.#context;
+    const founders = this.#context.nodes;
+    const nodes = founders.includes(this.id) ? founders : [...founders, this.id];
     this.#life += 1;
     const life = `node ${this.id} (life ${this.#life})`;
     const { store, report } = await this.disk.open(process);
@@ -167,6 +199,9 @@ export class SimNode {
         random: kernel.fork(),
         log: counting(simLogger(kernel, process.name), this.#context.tally),
         lease,
+        addresses: new Map(nodes.map((id) => [id, peerAddressOf(id)])),
+        ...(this.joins ? { join: peerAddressOf(this.id) } : {}),
+        ...this.#context.upkeep,
         onFatal: () => process.kill('its store failed'),
       },
       { pid: this.#life, version: 'sim' },
@@ -181,6 +216,15 @@ export class SimNode {
       // An error in here must end the run, not the replica.
       try {
         log.applied(life, applied, state);
+      } catch (error) {
+        kernel.fail(error);
+      }
+    });
+    services.replica.events.onInstalled((state) => {
+      if (!process.alive) return;
+      tally.add('snapshot installed');
+      try {
+        log.installed(life, state);
       } catch (error) {
         kernel.fail(error);
       }

@@ -8,6 +8,7 @@ import {
   type PeerTransport,
   valueBytesOf,
 } from '../../binlogsvr/peer-transport.ts';
+import type { ReplicatedState } from '../../binlogsvr/state-types.ts';
 import type { SimNetwork } from './network.ts';
 import type { SimProcess } from './process.ts';
 
@@ -15,6 +16,8 @@ import type { SimProcess } from './process.ts';
 const DIAL_MS = 1000;
 const REDIAL_MS_MIN = 100;
 const REDIAL_MS_MAX = 1000;
+const LET_GO_MS = 1000;
+const JOINERS_MAX = 8;
 
 /** One side's end of a connection. */
 class End {
@@ -33,21 +36,26 @@ class End {
 
 type Peer = {
   readonly node: NodeId;
+  /** A node that wants to join: forgotten when it goes away without having become a member. */
+  joiner: boolean;
   /** The connection this node dialled, and the one the peer dialled; null until its hello passed. */
   out: End | null;
   in: End | null;
   dialling: End | null;
   redialMs: number;
   cancelRedial: (() => void) | null;
+  cancelLetGo: (() => void) | null;
   storeId: string;
   reason: string;
 };
 
 /**
  * The peers of one node over the simulated network, with the life of a connection as GrpcPeers has it: each node dials every
- * other; a connection carries nothing before both hellos passed; either side notices its end for itself.
+ * other it knows by configuration, by the log, or because that dialled it to join; a connection carries nothing before both
+ * hellos passed; either side notices its end for itself.
  *
  *   idle ──dial──► hello sent ──their hello passes──► up ──ends──► idle (redial in 100..1000 ms)
+ *                      └── refused, by either side: told why, and how far its store once was; redial ──┘
  */
 export class SimPeers implements PeerTransport {
   readonly node: NodeId;
@@ -63,19 +71,7 @@ export class SimPeers implements PeerTransport {
     this.#network = network;
     this.#process = process;
     this.node = node;
-    for (const peer of nodes) {
-      if (peer === node) continue;
-      this.#peers.set(peer, {
-        node: peer,
-        out: null,
-        in: null,
-        dialling: null,
-        redialMs: REDIAL_MS_MIN,
-        cancelRedial: null,
-        storeId: '',
-        reason: 'not connected yet',
-      });
-    }
+    for (const peer of nodes) if (peer !== node) this.#know(peer, false);
     process.onDeath(() => this.died(false));
   }
 
@@ -103,8 +99,57 @@ export class SimPeers implements PeerTransport {
     }
   }
 
-  /** The nodes of a simulated cluster are all there from the beginning. */
-  roster(): void {}
+  roster({ members, removed }: Pick<ReplicatedState, 'members' | 'removed'>): void {
+    if (this.#closed) return;
+    for (const { node, address } of members) {
+      if (node === this.node) continue;
+      const peer = this.#peers.get(node);
+      if (peer !== undefined) {
+        peer.joiner = false;
+        peer.cancelLetGo?.();
+        peer.cancelLetGo = null;
+      } else if (address !== undefined) this.#dial(this.#know(node, false));
+    }
+    for (const peer of this.#peers.values()) {
+      const isMember = members.some(({ node }) => node === peer.node);
+      const wasRemoved = removed.some(
+        ({ node, storeId }) => node === peer.node && (storeId === peer.storeId || peer.storeId === ''),
+      );
+      if (isMember || !wasRemoved || peer.cancelLetGo !== null) continue;
+      peer.cancelLetGo = this.#process.clock.after(LET_GO_MS, () =>
+        this.#letGo(peer, 'this node was removed from the cluster'),
+      );
+    }
+  }
+
+  #know(node: NodeId, joiner: boolean): Peer {
+    const peer: Peer = {
+      node,
+      joiner,
+      out: null,
+      in: null,
+      dialling: null,
+      redialMs: REDIAL_MS_MIN,
+      cancelRedial: null,
+      cancelLetGo: null,
+      storeId: '',
+      reason: 'not connected yet',
+    };
+    this.#peers.set(node, peer);
+    return peer;
+  }
+
+  /** Not a peer any more; `reason` is told to it if it is still there. */
+  #letGo(peer: Peer, reason: string): void {
+    if (this.#peers.get(peer.node) !== peer) return;
+    this.#peers.delete(peer.node);
+    peer.cancelRedial?.();
+    peer.cancelLetGo?.();
+    this.#network.kernel.trace(`node ${this.node}`, () => `lets node ${peer.node} go: ${reason}`);
+    const up = peer.out !== null || peer.in !== null;
+    for (const end of [...this.#ends]) if (end.peer === peer.node) this.#refuse(end, reason, end.hello);
+    if (up) this.#handler?.onPeerDown(peer.node);
+  }
 
   peers(): readonly PeerLink[] {
     return [...this.#peers.values()].map((peer) => {
@@ -141,6 +186,7 @@ export class SimPeers implements PeerTransport {
 
   #dial(peer: Peer): void {
     if (this.#closed || this.#handler === null || peer.out !== null || peer.dialling !== null) return;
+    if (this.#peers.get(peer.node) !== peer) return;
     peer.cancelRedial?.();
     peer.cancelRedial = null;
     const end = new End(this, peer.node);
@@ -164,8 +210,9 @@ export class SimPeers implements PeerTransport {
   }
 
   #onDialled(dialled: End, hello: PeerHello): void {
-    const peer = this.#peers.get(dialled.owner.node);
-    if (peer === undefined || this.#closed || !dialled.open) return;
+    if (this.#closed || !dialled.open) return;
+    const peer = this.#peerOf(hello, dialled);
+    if (peer === null) return;
     const end = new End(this, peer.node);
     end.other = dialled;
     dialled.other = end;
@@ -177,13 +224,28 @@ export class SimPeers implements PeerTransport {
     this.#dial(peer);
   }
 
+  /** Null: a stranger, who is told why. */
+  #peerOf(hello: PeerHello, dialled: End): Peer | null {
+    const peer = this.#peers.get(hello.node);
+    if (peer !== undefined) return peer;
+    const joiners = [...this.#peers.values()].filter(({ joiner }) => joiner).length;
+    const reason =
+      this.#handler?.admit(hello) ??
+      (hello.joins === undefined ? `node ${hello.node} is not known to node ${this.node}` : null) ??
+      (joiners < JOINERS_MAX ? null : 'too many nodes are joining already');
+    if (reason === null) return this.#know(hello.node, true);
+    this.#tellRefusal(dialled, reason, hello);
+    return null;
+  }
+
   #sayHello(end: End): void {
     const hello = (this.#handler as PeerHandler).hello();
     this.#carry(end, true, (other) => other.owner.#heardHello(other, hello));
   }
 
   #heardHello(end: End, hello: PeerHello): void {
-    const peer = this.#peers.get(end.peer) as Peer;
+    const peer = this.#peers.get(end.peer);
+    if (peer === undefined) return;
     const side = peer.in === end ? 'in' : 'out';
     if (this.#onHello(peer, side, end, hello)) peer.redialMs = REDIAL_MS_MIN;
   }
@@ -196,7 +258,7 @@ export class SimPeers implements PeerTransport {
       this.#network.kernel.trace(`node ${this.node}`, () => `refuses node ${peer.node}: ${reason}`);
       peer.reason = reason;
       peer.redialMs = REDIAL_MS_MAX;
-      this.#end(end, reason, false);
+      this.#refuse(end, reason, hello);
       return false;
     }
     peer.storeId = hello.storeId;
@@ -217,24 +279,58 @@ export class SimPeers implements PeerTransport {
     return true;
   }
 
+  /** Ends a connection with a word to the other side, whose `hello` was the last: why, and what is known of its store. */
+  #refuse(end: End, reason: string, hello: PeerHello | null): void {
+    const { other } = end;
+    this.#end(end, reason, false, other !== null);
+    if (other !== null) this.#tellRefusal(other, reason, hello);
+  }
+
+  #tellRefusal(other: End, reason: string, hello: PeerHello | null): void {
+    const handler = this.#handler as PeerHandler;
+    const to = other.owner.node;
+    const confirmed = hello === null ? 0 : handler.floors.wentBack(hello);
+    const removed = hello !== null && handler.removal.of(hello);
+    const tell = (heard: () => void) => () => other.owner.#process.deliver(() => other.open && heard());
+    const refused = tell(() => other.owner.#heardRefusal(other, reason, confirmed, removed));
+    this.#network.carry(this.node, to, true, refused, () => other.open);
+    // It may never arrive: then the other side hears nothing any more.
+    const silence = tell(() => other.owner.#end(other, 'silent for too long', false));
+    this.#network.tellEnd(this.node, to, true, silence);
+  }
+
+  #heardRefusal(end: End, reason: string, confirmed: number, removed: boolean): void {
+    this.#handler?.floors.refused(end.peer, confirmed);
+    if (removed) this.#handler?.removal.told();
+    const peer = this.#peers.get(end.peer);
+    if (peer !== undefined) peer.redialMs = REDIAL_MS_MAX;
+    this.#end(end, `node ${end.peer} refuses this node: ${reason}`, true, true);
+  }
+
   #onMessage(end: End, wire: WireMessage): void {
     if (end.hello === null) return; // its hello has not passed
     const message = fromWire(wire);
     if (message !== null) this.#handler?.onMessage(end.peer, end.hello.storeId, message);
   }
 
-  /** This side gives the connection up, or hears that the other did. */
-  #end(end: End, reason: string, refused: boolean): void {
+  /** This side gives the connection up, or hears that the other did. `told`: the other side hears of it another way. */
+  #end(end: End, reason: string, refused: boolean, told = false): void {
     if (!end.open) return;
-    this.#close(end, false);
-    const peer = this.#peers.get(end.peer) as Peer;
+    if (told) this.#forget(end);
+    else this.#close(end, false);
+    const peer = this.#peers.get(end.peer);
+    if (peer === undefined) return;
     const wasDialled = peer.dialling === end || peer.out === end;
     const wasUp = peer.out === end || peer.in === end;
     if (peer.dialling === end) peer.dialling = null;
     if (peer.out === end) peer.out = null;
     if (peer.in === end) peer.in = null;
     if (wasUp || refused) peer.reason = reason;
-    if (wasUp && peer.out === null && peer.in === null && !this.#closed) this.#handler?.onPeerDown(peer.node);
+    if (wasUp && peer.out === null && peer.in === null && !this.#closed) {
+      this.#handler?.onPeerDown(peer.node);
+      if (peer.joiner) this.#letGo(peer, 'it went away before it was a member');
+    }
+    if (this.#peers.get(peer.node) !== peer) return;
     if (wasDialled && !this.#closed && peer.cancelRedial === null) {
       peer.cancelRedial = this.#process.clock.after(peer.redialMs, () => {
         peer.cancelRedial = null;
@@ -244,9 +340,13 @@ export class SimPeers implements PeerTransport {
     }
   }
 
-  #close(end: End, silently: boolean): void {
+  #forget(end: End): void {
     end.open = false;
     this.#ends.delete(end);
+  }
+
+  #close(end: End, silently: boolean): void {
+    this.#forget(end);
     const { other } = end;
     if (other === null) return;
     this.#network.tellEnd(this.node, end.peer, silently, () => {

@@ -8,8 +8,11 @@ import type {
   AgentReport,
   BinlogsvrClient,
   LeaseReply,
+  MemberChange,
+  MemberOutcome,
   NodeStatus,
   Outcome,
+  SwitchoverOutcome,
   TailTransaction,
   View,
 } from '../../proto/binlogsvr-types.ts';
@@ -95,6 +98,14 @@ export class SimBinlogsvrClient implements BinlogsvrClient {
 
   status(timeoutMs: number): Promise<NodeStatus> {
     return this.#call('status', timeoutMs, (services) => services.status());
+  }
+
+  changeMember(change: MemberChange, timeoutMs: number): Promise<MemberOutcome> {
+    return this.#call('changeMember', timeoutMs, (services, ms) => services.changeMember(change, ms));
+  }
+
+  switchover(to: number, timeoutMs: number): Promise<SwitchoverOutcome> {
+    return this.#call('switchover', timeoutMs, (services, ms) => services.switchover(to, ms));
   }
 
   /** Not of the interface: a scripted master's append. */

@@ -1,5 +1,6 @@
 import { reasonOf } from '../../base/errors.ts';
 import { type Rule, switchOff } from '../../base/rules.ts';
+import type { FaultEvent } from './faults.ts';
 import { FullWorld } from './full-world.ts';
 import { LogWorld } from './log-world.ts';
 import type { WorldOptions, WorldResult } from './world.ts';
@@ -14,6 +15,8 @@ export type SeedJob = Readonly<{
   world?: WorldName;
   nodes?: 3 | 5;
   rulesOff?: readonly Rule[];
+  /** Fault events to leave out, by their number. */
+  skip?: readonly number[];
   trace?: boolean;
 }>;
 
@@ -23,6 +26,8 @@ export type SeedOutcome = Readonly<{
   /** Null: the seed passed. */
   failure: string | null;
   result: WorldResult | null;
+  /** Of a seed that failed, what may have been done to it until then. */
+  faults: readonly FaultEvent[];
   /** The last lines of the trace, if there is one. */
   trace: readonly string[];
 }>;
@@ -39,6 +44,7 @@ export async function runSeed(job: SeedJob): Promise<SeedOutcome> {
     seed: job.seed,
     trace: job.trace ?? false,
     ...(job.nodes === undefined ? {} : { nodes: job.nodes }),
+    ...(job.skip === undefined ? {} : { skip: new Set(job.skip) }),
   };
   const restore = switchOff(...(job.rulesOff ?? []));
   const stackTraceLimit = Error.stackTraceLimit;
@@ -47,9 +53,10 @@ export async function runSeed(job: SeedJob): Promise<SeedOutcome> {
   const simulated = world === 'log' ? new LogWorld(options) : new FullWorld(options);
   try {
     const result = await simulated.run();
-    return { seed: job.seed, world, failure: null, result, trace: simulated.kernel.traceLines };
+    return { seed: job.seed, world, failure: null, result, faults: [], trace: simulated.kernel.traceLines };
   } catch (error) {
-    return { seed: job.seed, world, failure: reasonOf(error), result: null, trace: simulated.kernel.traceLines };
+    const { faultEvents: faults, kernel } = simulated;
+    return { seed: job.seed, world, failure: reasonOf(error), result: null, faults, trace: kernel.traceLines };
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
     restore();

@@ -1,17 +1,25 @@
 import { instanceId, type NodeId, nodeId } from '../../base/brands.ts';
 import { PhxError } from '../../base/errors.ts';
-import type { Prng } from '../../base/prng.ts';
+import { Prng } from '../../base/prng.ts';
 import type { LeaseTimes } from '../../base/topology.ts';
+import { memberAt, votes, wasRemoved } from '../../binlogsvr/membership.ts';
 import type { AcceptorRecord } from '../../binlogsvr/paxos/types.ts';
+import type { ReplicatedState } from '../../binlogsvr/state-types.ts';
+import type { Member } from '../../binlogsvr/values.ts';
 import { History } from './checkers/history.ts';
 import { LeaseChecker } from './checkers/lease.ts';
 import { check, LogChecker, type Writes } from './checkers/log.ts';
-import { drawPlan, Faults } from './faults.ts';
+import { drawPlan, type FaultEvent, Faults } from './faults.ts';
 import { Kernel } from './kernel.ts';
+import { drawMembers, type MembersPlan, type SpareKind } from './members-plan.ts';
 import { SimNetwork } from './network.ts';
 import { SimNode } from './node.ts';
-import type { Server } from './rpc.ts';
+import { Operator } from './operator.ts';
+import { Machine, SimProcess } from './process.ts';
+import { type Server, SimBinlogsvrClient } from './rpc.ts';
+import { StoreFaults } from './store-faults.ts';
 import { Tally } from './tally.ts';
+import { drawUpkeep, type UpkeepPlan } from './upkeep-plan.ts';
 
 const CHAOS_MS: readonly [number, number] = [3_000, 9_000];
 /** On a healed world everything has to be well again within this. */
@@ -25,6 +33,8 @@ export type WorldOptions = Readonly<{
   nodes?: 3 | 5;
   trace?: boolean;
   drain?: 'checkpoint' | 'turns';
+  /** Fault events to leave out, by their number. */
+  skip?: ReadonlySet<number>;
 }>;
 
 export type WorldResult = Readonly<{
@@ -41,11 +51,14 @@ export type WorldKind = Readonly<{
   decode: (events: Uint8Array) => Writes;
   /** Kinds of faults it has beside the common ones. */
   extraFaults: readonly string[];
+  /** Its log is purged in some seeds. */
+  purges: boolean;
 }>;
 
 /**
- * 3 or 5 nodes, what may happen to them, and checkers. Safety under faults, then liveness on a healed world. What stands on the
- * nodes' binlogsvrs is the subclass's.
+ * 3 or 5 nodes, sometimes spare ones and somebody who changes who belongs to the cluster, what may happen to all of them, and
+ * checkers. Safety under faults, then liveness on a healed world, under whoever are the members then. What stands on the nodes'
+ * binlogsvrs is the subclass's.
  */
 export abstract class SimWorld {
   readonly kernel: Kernel;
@@ -53,7 +66,12 @@ export abstract class SimWorld {
   readonly log: LogChecker;
   readonly history: History;
   readonly lease = new LeaseChecker();
+  /** Founders first, then the spares. */
   readonly nodes: readonly SimNode[];
+  /** What the spares are good for. */
+  protected readonly spares: ReadonlyMap<number, SpareKind>;
+  protected readonly members: MembersPlan;
+  protected readonly upkeep: UpkeepPlan;
   protected readonly network: SimNetwork;
   protected readonly faults: Faults;
   protected readonly random: Prng;
@@ -71,8 +89,13 @@ export abstract class SimWorld {
     this.history = new History(this.log);
     const random = kernel.fork();
     this.random = random;
-    const size = options.nodes ?? (random.chance(1, 3) ? 5 : 3);
-    const plan = drawPlan(random, kind.extraFaults);
+    this.members = drawMembers(seed);
+    const drawn = random.chance(1, 3) && !this.members.few ? 5 : 3;
+    const size = options.nodes ?? drawn;
+    this.upkeep = drawUpkeep(seed, kind.purges);
+    const { purge, pace, everyMs: storeFaults } = this.upkeep;
+    const drawnPlan = drawPlan(random, kind.extraFaults);
+    const plan = { ...drawnPlan, everyMs: new Map([...drawnPlan.everyMs, ...storeFaults]) };
     const ids: readonly NodeId[] = Array.from({ length: size }, (_, i) => nodeId(i + 1));
     this.network = new SimNetwork(kernel, plan.network, this.tally);
     const context = {
@@ -83,32 +106,69 @@ export abstract class SimWorld {
       nodes: ids,
       lease: kind.lease,
       diskProfile: plan.disk,
+      upkeep: { ...(purge === null ? {} : { purge }), ...(pace === null ? {} : { pace }) },
     };
-    this.nodes = ids.map((id) => new SimNode(context, id));
-    this.faults = new Faults(kernel, this.network, this.nodes, plan, this.tally);
+    this.spares = new Map(this.members.spares.map((kind, i) => [size + 1 + i, kind]));
+    const all = [...ids, ...[...this.spares.keys()].map(nodeId)];
+    this.nodes = all.map((id) => new SimNode(context, id));
+    this.faults = new Faults(kernel, this.network, this.nodes, plan, this.tally, options.skip);
+    new StoreFaults(kernel, this.faults, this.nodes);
     this.#chaosMs = CHAOS_MS[0] + random.below(CHAOS_MS[1] - CHAOS_MS[0]);
     kernel.trace(
       'world',
-      () => `seed ${seed}: ${size} nodes, ${JSON.stringify({ ...plan, everyMs: [...plan.everyMs] })}`,
+      () =>
+        `seed ${seed}: ${size} nodes${this.spares.size > 0 ? `, spare ${[...this.spares.values()]}` : ''}, ${JSON.stringify({ ...plan, everyMs: [...plan.everyMs] })}`,
     );
+  }
+
+  get faultEvents(): readonly FaultEvent[] {
+    return this.faults.events;
   }
 
   /** Why the world is not well yet, or ''; `ackedBefore`: writes acknowledged when it was healed. */
   protected illness(ackedBefore: number): string {
     const indexes: number[] = [];
+    const newest = this.newest();
     let holders = 0;
-    for (const { id, server } of this.nodes) {
+    for (const node of this.nodes) {
+      if (!node.inUse) continue;
+      const { id, server } = node;
       if (server === null) return `node ${id} is down`;
       const { replica } = server.services;
-      if (!replica.mayVote) return `node ${id} does not vote: ${replica.votingReason}`;
-      indexes.push(replica.state.appliedIndex);
       if (replica.leaseRemainingMs > 0) holders += 1;
+      const seat = newest === null ? undefined : memberAt(newest, id);
+      if (newest !== null && seat === undefined) {
+        const illness = illnessOfStranger(node, newest);
+        if (illness !== '') return illness;
+        continue;
+      }
+      if (replica.mayVote !== (seat === undefined || votes(seat))) {
+        return `node ${id} ${replica.mayVote ? 'votes' : 'does not vote'}: ${replica.votingReason}`;
+      }
+      indexes.push(replica.state.appliedIndex);
     }
     if (holders !== 1) return 'no lease holder';
     if (this.history.acked < ackedBefore + 3) return 'no write was acknowledged';
     const [least, most] = [Math.min(...indexes), Math.max(...indexes)];
     if (most - least > 20) return `a node is at ${least}, another at ${most}`;
     return '';
+  }
+
+  /** The state of whoever is furthest; null while there is no log. */
+  protected newest(): ReplicatedState | null {
+    let newest: ReplicatedState | null = null;
+    for (const { server } of this.nodes) {
+      const state = server?.services.replica.state;
+      if (state === undefined || state.baseline === null) continue;
+      if (newest === null || state.appliedIndex > newest.appliedIndex) newest = state;
+    }
+    return newest;
+  }
+
+  /** Its seat by that state, if it is in use. */
+  protected seatOf(node: SimNode): Member | undefined {
+    const newest = this.newest();
+    return newest === null || !node.inUse ? undefined : memberAt(newest, node.id);
   }
 
   /** At any time under faults, every LOOK_MS. */
@@ -129,6 +189,7 @@ export abstract class SimWorld {
     this.#look();
     for (const node of this.nodes) node.power();
     this.faults.start();
+    this.#startOperator();
     await kernel.runUntil(this.#chaosMs);
     this.faults.heal();
     await this.#becomesWell();
@@ -143,6 +204,8 @@ export abstract class SimWorld {
     if (kernel.failure !== null) throw kernel.failure;
     kernel.note(this.log.highest);
     tally.add('instances', this.log.highest);
+    const purged = Math.max(...this.nodes.map(({ disk }) => disk.memory.base?.appliedIndex ?? 0));
+    if (purged > 0) tally.add('instances purged', purged);
     return {
       seed: kernel.seed,
       simulatedMs: kernel.now,
@@ -150,6 +213,31 @@ export abstract class SimWorld {
       digest: kernel.digest,
       counts: tally.toJSON(),
     };
+  }
+
+  #startOperator(): void {
+    const { kernel, nodes, tally, spares } = this;
+    const { operator } = this.members;
+    if (operator === null) return;
+    const process = new SimProcess(kernel, 'operator', new Machine(kernel, 'operator'));
+    const clients = new Map<number, SimBinlogsvrClient>(
+      nodes.map((node) => [
+        node.id,
+        new SimBinlogsvrClient(
+          kernel,
+          process,
+          () => node.server,
+          () => this.faults.rpc,
+          tally,
+        ),
+      ]),
+    );
+    const clientOf = (id: number) => clients.get(id) as SimBinlogsvrClient;
+    const random = new Prng(kernel.random.next32());
+    const resting = (): boolean => this.faults.healed;
+    new Operator({ kernel, process, nodes, clientOf, kinds: spares, plan: operator, random, tally, resting })
+      .run()
+      .catch((error: unknown) => kernel.fail(error));
   }
 
   /** Asks everybody alive who holds the lease, again and again. */
@@ -188,11 +276,14 @@ export abstract class SimWorld {
   async #readsAll(): Promise<void> {
     const { kernel } = this;
     const unread = new Map<NodeId, string>();
-    for (const { id, server } of this.nodes) {
+    // What another member has purged nobody gives back.
+    const members = this.nodes.filter((node) => this.seatOf(node) !== undefined);
+    const from = 1 + Math.max(0, ...members.map(({ disk }) => disk.memory.base?.appliedIndex ?? 0));
+    for (const { id, server } of members) {
       if (server === null) continue;
       unread.set(id, 'not begun');
       server.process.deliver(
-        () => void this.#readAll(id, server, unread).catch((error: unknown) => kernel.fail(error)),
+        () => void this.#readAll(id, server, from, unread).catch((error: unknown) => kernel.fail(error)),
       );
     }
     const deadline = kernel.now + LIVENESS_MS;
@@ -202,15 +293,25 @@ export abstract class SimWorld {
     }
   }
 
-  async #readAll(id: NodeId, { services: { replica } }: Server, unread: Map<NodeId, string>): Promise<void> {
+  async #readAll(
+    id: NodeId,
+    { services: { replica } }: Server,
+    begin: number,
+    unread: Map<NodeId, string>,
+  ): Promise<void> {
     const upTo = replica.state.appliedIndex;
-    for (let from = 1; from <= upTo; ) {
+    for (let from = begin; from <= upTo; ) {
       try {
         const entries = await replica.readLog(instanceId(from), READ_BYTES);
         check(entries.length > 0, () => `node ${id} has applied ${upTo} and reads nothing at ${from}`);
         from += entries.length;
       } catch (error) {
-        if (!(error instanceof PhxError) || error.code !== 'STORE_CORRUPT') throw error;
+        if (!(error instanceof PhxError)) throw error;
+        if (error.code === 'PURGED') {
+          from = replica.keeping.purger.status().firstRetained;
+          continue;
+        }
+        if (error.code !== 'STORE_CORRUPT') throw error;
         unread.set(id, error.message);
         this.tally.add('read again for a bad value');
       }
@@ -223,10 +324,12 @@ export abstract class SimWorld {
     const bytes = new Map<number, Readonly<{ value: Uint8Array; node: number }>>();
     for (const { id, disk, server } of this.nodes) {
       const upTo = server?.services.replica.state.appliedIndex ?? 0;
-      const { records, repaired } = disk.memory;
+      const { records, repaired, base } = disk.memory;
       const again = [...repaired].map(([instance, { value }]) => [instance, value] as const);
+      // What lies before a snapshot it may only have accepted.
+      const from = base?.appliedIndex ?? 0;
       for (const [instance, value] of [...lastValues(records), ...again]) {
-        if (instance > upTo) continue;
+        if (instance <= from || instance > upTo) continue;
         const known = bytes.get(instance);
         if (known === undefined) bytes.set(instance, { value, node: id });
         else {
@@ -244,4 +347,13 @@ function lastValues(records: readonly AcceptorRecord[]): Map<number, Uint8Array>
   const last = new Map<number, Uint8Array>();
   for (const record of records) if (record.kind === 'accepted') last.set(record.entry.instance, record.entry.value);
   return last;
+}
+
+/** One that is no member, though it is in use: it was removed, or it is being taken in. */
+function illnessOfStranger({ id, joins, server }: SimNode, newest: ReplicatedState): string {
+  const replica = server?.services.replica;
+  if (replica === undefined) return '';
+  if (replica.leaseRemainingMs > 0) return `node ${id} holds the lease and is no member`;
+  const isOut = wasRemoved(newest, id, replica.hello().storeId);
+  return joins && !isOut ? `node ${id} was not taken in` : '';
 }

@@ -111,6 +111,26 @@ export class LogChecker {
     if (instance % STATE_EVERY === 0) this.state(life, state);
   }
 
+  /** A snapshot took a node further: it must be of what the log holds up to there, and beyond what the node had. */
+  installed(life: string, state: ReplicatedState): void {
+    const { appliedIndex } = state;
+    const before = this.#appliedBy.get(life) ?? 0;
+    check(appliedIndex > before, () => `${life} went back from ${before} to a snapshot of ${appliedIndex}`);
+    check(
+      appliedIndex <= this.#highest,
+      () => `${life} has a snapshot of ${appliedIndex}, the log is at ${this.#highest}`,
+    );
+    const held = this.#transactions.filter(({ instance }) => instance <= appliedIndex).map(({ gtid }) => gtid);
+    const missing = held.find((gtid) => !state.gtidSet.contains(gtid));
+    check(missing === undefined, () => `${life} has a snapshot of ${appliedIndex} without ${missing}`);
+    check(
+      state.gtidSet.count() === held.length,
+      () => `${life} has a snapshot of ${appliedIndex} with more than the log`,
+    );
+    this.#appliedBy.set(life, appliedIndex);
+    this.state(life, state);
+  }
+
   state(life: string, state: ReplicatedState): void {
     const json = stateToJson(state);
     const known = this.#states.get(state.appliedIndex);

@@ -7,8 +7,8 @@ import { PhxError } from '../../../base/errors.ts';
 import { silentLogger } from '../../../base/ports.ts';
 import { DEFAULT_LEASE } from '../../../base/topology.ts';
 import { view } from '../../unit/proxy/fakes.ts';
+import { addressOf } from '../addresses.ts';
 import { Bench } from './bench.ts';
-import { addressOf } from './mysql-side.ts';
 
 const away = (): never => {
   throw new PhxError('UNAVAILABLE', 'no answer');

@@ -83,6 +83,14 @@ export class MysqldDisk {
     this.holder = null;
   }
 
+  /** Nothing is left of it. No mysqld runs. */
+  wipe(): void {
+    this.restore({ serverUuid: null, index: [], files: new Map(), engine: new Engine(), persisted: [] });
+    this.present = false;
+    this.cutPlan = null;
+    this.openedMark = null;
+  }
+
   /** The data directory as a snapshot of the volume keeps it. */
   snapshot(): DatadirSnapshot {
     return {

@@ -1,10 +1,11 @@
 import { startAgent } from '../../../agent/agent.ts';
 import type { NodeId } from '../../../base/brands.ts';
 import type { Prng } from '../../../base/prng.ts';
-import type { LeaseTimes, NodeAddress } from '../../../base/topology.ts';
+import type { LeaseTimes } from '../../../base/topology.ts';
 import type { LogSource } from '../../../binlogsvr/log-source.ts';
 import { appendStoreOf } from '../../../cli/internal/append-store.ts';
 import { Sync } from '../../../sync/sync.ts';
+import { addressOf } from '../addresses.ts';
 import type { Kernel } from '../kernel.ts';
 import { type SimNode, simLogger } from '../node.ts';
 import type { SimProcess } from '../process.ts';
@@ -108,9 +109,4 @@ function servedBy({ process, services: { replica } }: Server): LogSource {
     formatDescriptionOf: (file) => within(() => replica.formatDescriptionOf(file)),
     sampleFor: (set) => within(() => replica.sampleFor(set)),
   };
-}
-
-export function addressOf(id: NodeId): NodeAddress {
-  const host = `node-${id}`;
-  return { id, host, rw: 1, ro: 2, dump: 3, rpc: 4, mysql: 5, http: 6 };
 }
