@@ -24,6 +24,8 @@ export const RULES = {
   'forgetful-store-does-not-vote': 'a store that is not the acceptor bound for its node learns but does not vote',
   'hole-is-amnesia': 'a store whose records are not numbered without a gap has forgotten, and says so',
   'store-that-went-back-is-refused': 'a store that has less on disk than it once confirmed is not talked to',
+  'change-counts-once-applied':
+    'a change of the voters counts on every node, for all that follows, once it is applied there',
   'change-names-configuration': 'of two changes of one configuration of the members one is refused',
   'bad-value-needs-majority':
     'a bad value is replaced by an accepted one only if a majority of its voters said what they accepted',

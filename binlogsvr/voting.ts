@@ -205,6 +205,7 @@ export class Voting {
   /** True if who counts changed. */
   #refresh(state: ReplicatedState): boolean {
     const before = this.#electorate;
+    if (state.membersSince > 0 && !ruleHolds('change-counts-once-applied')) return false;
     this.#electorate = this.#elect(state);
     return (
       before.mayVote !== this.#electorate.mayVote ||

@@ -1,6 +1,7 @@
-import { expect, it } from 'vitest';
-import { nodeId } from '../../../base/brands.ts';
+import { expect, it, onTestFinished } from 'vitest';
+import { instanceId, nodeId } from '../../../base/brands.ts';
 import { silentLogger } from '../../../base/ports.ts';
+import { switchOff } from '../../../base/rules.ts';
 import { MemoryDisk, MemoryLogStore } from '../../../binlogsvr/memory-store.ts';
 import { initialState } from '../../../binlogsvr/state-machine.ts';
 import type { ReplicatedState } from '../../../binlogsvr/state-types.ts';
@@ -52,4 +53,35 @@ it('a node that reads that it was removed, and comes back with an empty disk, sa
   await expect.poll(() => said).toEqual([true]);
   voting.applied(gone, false);
   expect(said).toEqual([true]);
+});
+
+it.each([true, false])('who votes after a change (rule change-counts-once-applied: %s)', async (holds) => {
+  if (!holds) onTestFinished(switchOff('change-counts-once-applied'));
+  const self = FOUNDERS[0] as Member;
+  const { store } = await MemoryLogStore.open({
+    disk: new MemoryDisk(),
+    cluster: 'test',
+    node: self.node,
+    storeId: self.storeId,
+    clockWall: () => 0,
+  });
+  const before = stateOf(FOUNDERS, []);
+  const nodes = FOUNDERS.map(({ node }) => node);
+  const options = { store, log: silentLogger, self, nodes, join: undefined, addresses: undefined };
+  const voting = await Voting.load(options, before);
+  const told: number[][] = [];
+  voting.start({
+    state: () => before,
+    empty: () => false,
+    stopped: () => false,
+    voters: (voters) => told.push(voters.map(Number)),
+    announce: () => {},
+    changed: () => {},
+    failed: (error) => {
+      throw error;
+    },
+  });
+  const after = stateOf(FOUNDERS.slice(0, 2), FOUNDERS.slice(2));
+  voting.applied({ ...after, membersSince: instanceId(7) }, true);
+  await expect.poll(() => told).toEqual([holds ? [1, 2] : [1, 2, 3]]);
 });
