@@ -27,7 +27,7 @@ export const CANARIES: readonly Canary[] = [
   { rule: 'apply-in-order', world: 'log', seeds: 20 },
   { rule: 'append-needs-epoch', world: 'log', seeds: 100 },
   { rule: 'stand-needs-all-executed', world: 'log', seeds: 200 },
-  { rule: 'lease-from-proposal', world: 'log', seeds: 300 },
+  { rule: 'lease-from-proposal', world: 'log', seeds: 1500 },
   { rule: 'forgetful-store-does-not-vote', world: 'log', seeds: 1000 },
   { rule: 'change-counts-once-applied', world: 'log', seeds: 50, among: changes },
   { rule: 'purge-keeps-what-is-needed', world: 'log', seeds: 300, among: purges },

@@ -207,7 +207,7 @@ async function runCanaries(): Promise<number> {
     say(
       found === null
         ? `MISSED  ${canary.rule}: not noticed within ${canary.seeds} seeds (${seconds.toFixed(1)} s)`
-        : `caught  ${canary.rule}: seed ${found.seed} of at most ${canary.seeds} (${seconds.toFixed(1)} s)\n          ${found.failure.slice(0, 300)}`,
+        : `caught  ${canary.rule}: seed ${found.seed}, at most ${canary.seeds} are tried (${seconds.toFixed(1)} s)\n          ${found.failure.slice(0, 300)}`,
     );
   }
   if (options.json) console.log(JSON.stringify({ commit: commitNow(), canaries: results }));
