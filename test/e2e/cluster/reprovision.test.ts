@@ -13,7 +13,7 @@ keep_gib = 0.001
 cap_gib = 0.5
 
 [recovery]
-clone_max_mib_per_s = 10
+clone_max_mib_per_s = 5
 `;
 
 describe('a node whose data is of no use comes back by itself', () => {
@@ -81,18 +81,11 @@ describe('a node whose data is of no use comes back by itself', () => {
     }
   }
 
-  test('diverged: out of service at once, its data set aside, cloned from the other slave', async () => {
+  test('diverged: its data set aside, cloned from the other slave', async () => {
     const node = await slave();
     const other = (await cluster.slaves()).find(({ id }) => id !== node.id) as NodeStatus;
-    const [own] = await cluster.adminQuery<{ id: number }>(node.id, 'SELECT @@server_id AS id');
-    const serverId = own?.id;
     await diverge(node, 1000);
-    await reason(node.id, /not in the log|clones from node/);
     expect(await reason(node.id, /clones from node \d: \d+ % \(/)).toContain(`clones from node ${other.id}`);
-    const during = await cluster.node(node.id);
-    expect(during.state).toBe('recovering');
-    const [reader] = await cluster.sql<{ id: number }>(node.ro, 'SELECT @@server_id AS id');
-    expect(reader?.id).not.toBe(serverId);
     await equal();
     expect(await cluster.adminQuery(node.id, 'SELECT COUNT(*) AS n FROM data.t')).toEqual([{ n: 10 }]);
     const [aside, ...more] = setAside(node.id);
@@ -178,7 +171,7 @@ describe('a node whose data is of no use comes back by itself', () => {
     expect((await cluster.node(node.id)).pids.mysqld).not.toBe(node.pids.mysqld);
   });
 
-  test('without a healthy donor its data stays where it is', async () => {
+  test('without a healthy donor its data stays where it is, and nobody reads it', async () => {
     const node = await slave();
     const before = statSync(join(cluster.nodeDir(node.id), 'mysql')).ino;
     const others = (await cluster.status()).nodes.filter(({ id }) => id !== node.id);
@@ -195,6 +188,7 @@ describe('a node whose data is of no use comes back by itself', () => {
     });
     expect(await reason(node.id, /its data stays as it is/)).toMatch(/nobody else is known to have it: node \d/);
     expect((await cluster.node(node.id)).state).toBe('failed');
+    await expect(cluster.sql(node.ro, 'SELECT COUNT(*) FROM data.t'), 'nobody may read it').rejects.toThrow();
     expect(statSync(join(cluster.nodeDir(node.id), 'mysql')).ino).toBe(before);
     expect(setAside(node.id)).toEqual(aside === undefined ? [] : [aside]);
     thaw();
