@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BIN, TestCluster } from '../../support/cluster.ts';
 import { PlainServer } from '../../support/plain-server.ts';
+import { FULL } from '../../support/tier.ts';
 import { eventually } from '../../support/wait.ts';
 
 const ROWS = 10_000;
@@ -107,7 +108,7 @@ describe('an existing server becomes node 1 of a cluster', () => {
     }
   });
 
-  test('two nodes join: they take its data by themselves and are equal', async () => {
+  test.runIf(FULL)('two nodes join: they take its data by themselves and are equal', async () => {
     for (const id of [2, 3]) {
       await cluster!.cli(['member', 'add', '--timeout', '150']);
       await cluster!.converged();
