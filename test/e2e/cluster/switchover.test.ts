@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SwitchoverResult } from '../../../cli/commands/switchover.ts';
 import { TestCluster } from '../../support/cluster.ts';
+import { FULL } from '../../support/tier.ts';
 import { eventually } from '../../support/wait.ts';
 import { longestGap, Writers } from '../../support/writers.ts';
 
@@ -53,7 +54,7 @@ describe('a planned switchover under a 4-thread insert load', () => {
     expect(shown).toMatchObject({ epoch: after.epoch, from: result.from, to: result.to });
   });
 
-  test('to a named node; the sessions that are cut hear nothing but a lost connection', async () => {
+  test.runIf(FULL)('to a named node; the sessions that are cut hear nothing but a lost connection', async () => {
     const before = await cluster.healthy();
     const to = before.nodes.find(({ id }) => id !== before.master)!.id;
     const seen = writers.errors.length;
@@ -69,7 +70,7 @@ describe('a planned switchover under a 4-thread insert load', () => {
     expect(result.reason).toMatch(/master already/);
   });
 
-  test('is refused while the successor lags: nothing is closed', async () => {
+  test.runIf(FULL)('is refused while the successor lags: nothing is closed', async () => {
     const before = await cluster.healthy();
     const slave = before.nodes.find(({ id }) => id !== before.master)!.id;
     const seen = writers.errors.length;
@@ -119,7 +120,7 @@ describe('a planned switchover under a 4-thread insert load', () => {
 /** What a client hears whose session ends under it; never an error of mysqld that looks like an answer. */
 const LOST = /closed|ECONNRESET|EPIPE|Server shutdown in progress|read-write session is over|no longer|lost/i;
 
-test('all nodes are restarted one after the other under load, the master after a switchover', async () => {
+test.runIf(FULL)('all nodes are restarted one after the other under load, the master after a switchover', async () => {
   await using cluster = await TestCluster.start();
   const before = await cluster.converged();
   const writers = await Writers.start(
