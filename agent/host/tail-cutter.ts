@@ -37,12 +37,23 @@ export async function cut(plan: CutPlan, options: CutOptions): Promise<void> {
   await perform(plan, options);
 }
 
-/** Finishes a cut that was begun and not ended. True if there was one. */
+/**
+ * Finishes a cut that was begun and not ended. True if there was one. A cut never removes the file it shortens: if that is not
+ * there, the plan was made for another data directory (a backup was put in its place since) and is dropped.
+ */
 export async function finishCut(options: CutOptions): Promise<boolean> {
-  const text = await readIfThere(options.paths.plan);
+  const { paths, log } = options;
+  const text = await readIfThere(paths.plan);
   if (text === null) return false;
-  options.log.warn('finishing the cut of the binlog that was begun', { plan: options.paths.plan });
-  await perform(parsePlan(text, options.paths.plan), options);
+  const plan = parsePlan(text, paths.plan);
+  const last = plan.keep.at(-1);
+  if (last !== undefined && !(await exists(binlogPath({ path: plan.index, lines: plan.keep }, last)))) {
+    log.warn('the cut of the binlog that was begun was meant for another data directory', { file: last });
+    await removeDurably(paths.plan);
+    return false;
+  }
+  log.warn('finishing the cut of the binlog that was begun', { plan: paths.plan });
+  await perform(plan, options);
   return true;
 }
 

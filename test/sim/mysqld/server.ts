@@ -61,6 +61,13 @@ export class SimMysqldServer implements MysqldServer {
       finishCut: async () => {
         const plan = await this.#do('read cut plan', () => disk.cutPlan);
         if (plan === null) return false;
+        const last = plan.keep.at(-1);
+        if (last !== undefined && disk.file(last) === undefined) {
+          await this.#write('remove cut plan', () => {
+            disk.cutPlan = null;
+          });
+          return false;
+        }
         await this.#perform(plan);
         return true;
       },

@@ -191,6 +191,24 @@ describe('cutting the tail of a real binlog', () => {
     expect((await index()).lines).toEqual([]);
   });
 
+  test('a plan made for another data directory is dropped: a backup was put in its place', async () => {
+    const at = all.findIndex(({ file }) => file === FILES[1]);
+    await expect(
+      cut(await plan(at), {
+        paths,
+        log: silentLogger,
+        afterStep: () => {
+          throw new Error('died');
+        },
+      }),
+    ).rejects.toThrow('died');
+    for (const name of FILES.slice(1)) rmSync(join(datadir, name));
+    writeFileSync(join(datadir, 'binlog.index'), './binlog.000001\n');
+    expect(await finishCut({ paths, log: silentLogger })).toBe(false);
+    expect(existsSync(paths.plan)).toBe(false);
+    expect((await index()).lines).toEqual(['./binlog.000001']);
+  });
+
   test('a plan that is not one stops the node instead of cutting', async () => {
     writeFileSync(paths.plan, '{"version":2}');
     await expect(finishCut({ paths, log: silentLogger })).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
