@@ -137,10 +137,13 @@ export class Voting {
     return members.some((member) => member.node === node && (member.storeId === storeId || forgetfulMayVote()));
   }
 
-  /** What a node that wants to join says until the log gives it a seat. */
+  /**
+   * What a node that wants to join says until the log gives its store a seat. A seat of an earlier store may be gone from the
+   * log further on: who is no member and does not say that it wants to join is not talked to, and would never read of it.
+   */
   joins(state: ReplicatedState): Pick<PeerHello, 'joins'> {
-    if (this.#join === undefined || memberAt(state, this.#self.node) !== undefined) return {};
-    return { joins: this.#join };
+    const seat = memberAt(state, this.#self.node);
+    return this.#join === undefined || seat?.storeId === this.#self.storeId ? {} : { joins: this.#join };
   }
 
   /** Why a peer is not to be talked to, or null. */
