@@ -77,9 +77,13 @@ it.each(CANARIES)(
 
 it('of a failing seed is left out what it fails without', async () => {
   const rule = 'majority';
-  const caught = await hunt({ rule, world: 'log', seeds: 50 }, availableParallelism());
-  const found = await shrink({ seed: caught?.seed ?? 0, world: 'log', rulesOff: [rule] });
+  let seed = FIRST;
+  for (; ; seed += 1) {
+    const { failure, faults } = await runSeed({ seed, world: 'log', rulesOff: [rule] });
+    if (failure !== null && faults.length > 2) break;
+  }
+  const found = await shrink({ seed, world: 'log', rulesOff: [rule] });
   expect(found?.outcome.failure).toEqual(expect.any(String));
   expect(found?.kept.length).toBeLessThan(found?.outcome.faults.length ?? 0);
-  expect(await shrink({ seed: caught?.seed ?? 0, world: 'log' })).toBeNull();
+  expect(await shrink({ seed, world: 'log' })).toBeNull();
 }, 300_000);
