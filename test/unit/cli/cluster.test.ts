@@ -36,6 +36,9 @@ const INSTALL: MysqlInstall = {
   root: null,
 };
 
+// A port that an outgoing connection of another test had is waited for for up to 70 s, as `cluster start` does it.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
+
 let arena: Arena;
 let dir = '';
 let offset = 0;
@@ -49,7 +52,7 @@ afterEach(async () => {
   await arena[Symbol.asyncDispose]();
 });
 
-/** An offset at which nobody listens, below the range outgoing connections take their ports from. */
+/** An offset at which nobody listens. */
 async function freeOffset(): Promise<number> {
   for (let tried = -5000 + (process.pid % 1000); ; tried += 97) {
     if (tried > 9000) throw new Error('no free ports');
