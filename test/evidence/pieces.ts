@@ -38,7 +38,7 @@ function vitest(files: readonly string[], env: Readonly<Record<string, string>>)
 }
 
 const MUTATIONS_PER_RUN = 100_000;
-const SEEDS_PER_RUN = 20_000;
+const SEEDS_PER_RUN = 5_000;
 
 /** The n-th range of consecutive seeds; the account is what was simulated and which faults were injected how often. */
 function simulate(run: number): Promise<string> {
