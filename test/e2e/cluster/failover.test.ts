@@ -4,7 +4,7 @@ import { count } from '../../support/tier.ts';
 import { eventually } from '../../support/wait.ts';
 import { longestGap, median, Writers } from '../../support/writers.ts';
 
-const REPETITIONS = count(20, 4);
+const REPETITIONS = count(20, 2);
 const MYSQLD_KILL_MS_MAX = 2000;
 const NODE_KILL_MS_MAX = 5000;
 
