@@ -196,29 +196,32 @@ describe('a node whose data is of no use comes back by itself', () => {
     expect(setAside(node.id)).not.toContain(aside);
   });
 
-  test.runIf(FULL)('data and log wiped, and the start of the log purged everywhere: it is a voter with equal data again', async () => {
-    const node = await slave();
-    const { rw } = await cluster.master();
-    for (let id = 100; id < 108; id += 1) {
-      await cluster.sql(rw, 'INSERT INTO data.t VALUES (?, REPEAT(RANDOM_BYTES(1024), 1024))', [id]);
-    }
-    await cluster.converged();
-    await eventually('the start of the log is purged everywhere', 60_000, async () => {
-      const purged = await Promise.all((await cluster.status()).nodes.map(({ rpc }) => purgedAt(rpc)));
-      return purged.every((set) => set !== '');
-    });
-    const manager = JSON.parse(readFileSync(join(cluster.dir, 'run', 'manager.json'), 'utf8')) as { pid: number };
-    kill(manager.pid, 'SIGSTOP');
-    try {
-      await cluster.killNode(node.id);
-      for (const name of ['mysql', 'store']) rmSync(join(cluster.nodeDir(node.id), name), { recursive: true });
-      mkdirSync(join(cluster.nodeDir(node.id), 'mysql')); // as a new disk is mounted there
-    } finally {
-      kill(manager.pid, 'SIGCONT');
-    }
-    await reason(node.id, /clones from node/, 60_000);
-    await equal();
-    expect(await cluster.adminQuery(node.id, 'SELECT COUNT(*) AS n FROM data.t')).toEqual([{ n: 18 }]);
-    expect((await cluster.node(node.id)).reason).toBe('');
-  });
+  test.runIf(FULL)(
+    'data and log wiped, and the start of the log purged everywhere: it is a voter with equal data again',
+    async () => {
+      const node = await slave();
+      const { rw } = await cluster.master();
+      for (let id = 100; id < 108; id += 1) {
+        await cluster.sql(rw, 'INSERT INTO data.t VALUES (?, REPEAT(RANDOM_BYTES(1024), 1024))', [id]);
+      }
+      await cluster.converged();
+      await eventually('the start of the log is purged everywhere', 60_000, async () => {
+        const purged = await Promise.all((await cluster.status()).nodes.map(({ rpc }) => purgedAt(rpc)));
+        return purged.every((set) => set !== '');
+      });
+      const manager = JSON.parse(readFileSync(join(cluster.dir, 'run', 'manager.json'), 'utf8')) as { pid: number };
+      kill(manager.pid, 'SIGSTOP');
+      try {
+        await cluster.killNode(node.id);
+        for (const name of ['mysql', 'store']) rmSync(join(cluster.nodeDir(node.id), name), { recursive: true });
+        mkdirSync(join(cluster.nodeDir(node.id), 'mysql')); // as a new disk is mounted there
+      } finally {
+        kill(manager.pid, 'SIGCONT');
+      }
+      await reason(node.id, /clones from node/, 60_000);
+      await equal();
+      expect(await cluster.adminQuery(node.id, 'SELECT COUNT(*) AS n FROM data.t')).toEqual([{ n: 18 }]);
+      expect((await cluster.node(node.id)).reason).toBe('');
+    },
+  );
 });
