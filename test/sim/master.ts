@@ -9,6 +9,7 @@ import { apply, initialState } from '../../binlogsvr/state-machine.ts';
 import type { ReplicatedState } from '../../binlogsvr/state-types.ts';
 import { GtidSet } from '../../mysql/gtid-set.ts';
 import type { AgentReport, View } from '../../proto/binlogsvr-types.ts';
+import { replicaReport } from '../support/agent-report.ts';
 import type { History } from './checkers/history.ts';
 import { check, type Writes } from './checkers/log.ts';
 import type { Kernel } from './kernel.ts';
@@ -22,21 +23,7 @@ const CALL_MS = 1500;
 const REPORT_MS = 300;
 const DRAIN_MS = 400;
 
-const REPORT: AgentReport = {
-  role: 'replica',
-  reason: '',
-  gtidExecuted: '',
-  servingReads: true,
-  servingWrites: false,
-  epoch: 0,
-  attachEpoch: 0,
-  mysqlSocket: '',
-  mysqldPid: 1,
-  ioRunning: true,
-  sqlRunning: true,
-  pinned: '',
-  incarnation: 1,
-};
+const REPORT = replicaReport();
 
 /** The "events" of a scripted transaction: `key=value`. */
 export function decodeScripted(events: Uint8Array): Writes {

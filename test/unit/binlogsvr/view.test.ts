@@ -5,24 +5,11 @@ import { initialState } from '../../../binlogsvr/state-machine.ts';
 import { buildView, urgentPart, type ViewFacts } from '../../../binlogsvr/view.ts';
 import { ViewFeed } from '../../../binlogsvr/view-feed.ts';
 import { GtidSet } from '../../../mysql/gtid-set.ts';
-import type { AgentReport, View } from '../../../proto/binlogsvr-types.ts';
+import type { View } from '../../../proto/binlogsvr-types.ts';
+import { replicaReport } from '../../support/agent-report.ts';
 import { UUID } from './replica-world.ts';
 
-const REPORT: AgentReport = {
-  role: 'replica',
-  reason: '',
-  gtidExecuted: '',
-  servingReads: true,
-  servingWrites: false,
-  epoch: 0,
-  attachEpoch: 0,
-  mysqlSocket: '',
-  mysqldPid: 1,
-  ioRunning: true,
-  sqlRunning: true,
-  pinned: '',
-  incarnation: 1,
-};
+const REPORT = replicaReport();
 
 const open = { ...initialState(), epoch: epochOf(3), master: nodeId(2), open: true, renewal: 7 };
 const FACTS: ViewFacts = {

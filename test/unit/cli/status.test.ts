@@ -7,26 +7,13 @@ import { mergeStatus, type Reply } from '../../../cli/status.ts';
 import { isReady, statusLine, statusText } from '../../../cli/status-text.ts';
 import type { AgentReport, MemberKind, MemberStatus, NodeStatus, View } from '../../../proto/binlogsvr-types.ts';
 import { nodesOf } from '../../../proto/member-nodes.ts';
+import { replicaReport } from '../../support/agent-report.ts';
 
 const nodes: readonly NodeAddress[] = planCluster(3, 0).nodes;
 const DOWN: Reply = { error: 'no answer' };
 
-const agentOf = (more: Partial<AgentReport>): AgentReport => ({
-  role: 'replica',
-  reason: '',
-  gtidExecuted: 'u:1-9',
-  servingReads: true,
-  servingWrites: false,
-  epoch: 4,
-  attachEpoch: 0,
-  mysqlSocket: '',
-  mysqldPid: 1,
-  ioRunning: true,
-  sqlRunning: true,
-  pinned: '',
-  incarnation: 1,
-  ...more,
-});
+const agentOf = (more: Partial<AgentReport>): AgentReport =>
+  replicaReport({ gtidExecuted: 'u:1-9', epoch: 4, ...more });
 
 function up(
   node: number,

@@ -10,6 +10,7 @@ import { fastClock } from '../../../proxy/fast-clock.ts';
 import { DEFAULT_PROXY_LIMITS, type ProxyLimits } from '../../../proxy/limits.ts';
 import { NO_VIEW, type ProxyView } from '../../../proxy/view.ts';
 import { type ProxyWorker, startProxyWorker } from '../../../proxy/worker.ts';
+import { replicaReport } from '../../support/agent-report.ts';
 
 export function nodes(count: number): readonly NodeAddress[] {
   return Array.from({ length: count }, (_, i) => ({
@@ -24,21 +25,7 @@ export function nodes(count: number): readonly NodeAddress[] {
   }));
 }
 
-const AGENT: AgentReport = {
-  role: 'replica',
-  reason: '',
-  gtidExecuted: '',
-  servingReads: false,
-  servingWrites: false,
-  epoch: 0,
-  attachEpoch: 0,
-  mysqlSocket: '',
-  mysqldPid: 1,
-  ioRunning: true,
-  sqlRunning: true,
-  pinned: '',
-  incarnation: 1,
-};
+const AGENT = replicaReport({ servingReads: false });
 
 type ViewFacts = Partial<Omit<View, 'agent'>> & { node: number; agent?: Partial<AgentReport> | null };
 
