@@ -49,3 +49,31 @@ export function isMissing(error: unknown): boolean {
 export async function makePrivateDirectory(path: string): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 });
 }
+
+/**
+ * The JSON of a file written by writeDurably, if `sound` takes it. @throws PhxError STORE_CORRUPT: `path` is no `what` of this
+ * version; since it is written in one piece, a damaged one means a damaged disk, and `remedy` says what to do about it
+ */
+export function parseDurable<T>(
+  text: string,
+  {
+    path,
+    what,
+    remedy,
+    sound,
+  }: Readonly<{ path: string; what: string; remedy: string; sound: (content: T) => boolean }>,
+): T {
+  const bad = (cause?: unknown): PhxError =>
+    new PhxError('STORE_CORRUPT', `read ${path}: it is no ${what} of this version`, {
+      cause,
+      hint: `it is written in one piece: a damaged one means a damaged disk; ${remedy}`,
+    });
+  let content: T;
+  try {
+    content = JSON.parse(text) as T;
+  } catch (cause) {
+    throw bad(cause);
+  }
+  if (!sound(content)) throw bad();
+  return content;
+}

@@ -1,6 +1,5 @@
 import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PhxError } from '../../base/errors.ts';
 import type { Logger } from '../../base/ports.ts';
 import { EVENT_FLAG_IN_USE } from '../../mysql/binlog-event.ts';
 import { isUuid } from '../../mysql/gtid.ts';
@@ -9,6 +8,7 @@ import type { CutPlan } from '../tail-cut.ts';
 import {
   isMissing,
   makePrivateDirectory,
+  parseDurable,
   readIfThere,
   removeDurably,
   syncDirectory,
@@ -162,25 +162,17 @@ async function exists(path: string): Promise<boolean> {
 }
 
 function parsePlan(text: string, path: string): CutPlan {
-  const bad = (cause?: unknown): PhxError =>
-    new PhxError('STORE_CORRUPT', `read ${path}: it is no cut plan of this version`, {
-      cause,
-      hint: 'it is written in one piece: a damaged one means a damaged disk; remove it only with the binlog checked by hand',
-    });
-  let plan: CutPlan;
-  try {
-    plan = JSON.parse(text) as CutPlan;
-  } catch (cause) {
-    throw bad(cause);
-  }
   const strings = (list: unknown): boolean => Array.isArray(list) && list.every((item) => typeof item === 'string');
-  const sound =
-    plan?.version === 1 &&
-    typeof plan.index === 'string' &&
-    strings(plan.keep) &&
-    strings(plan.drop) &&
-    (plan.length === null || Number.isSafeInteger(plan.length)) &&
-    (plan.serverUuid === null || isUuid(plan.serverUuid));
-  if (!sound) throw bad();
-  return plan;
+  return parseDurable<CutPlan>(text, {
+    path,
+    what: 'cut plan',
+    remedy: 'remove it only with the binlog checked by hand',
+    sound: (plan) =>
+      plan?.version === 1 &&
+      typeof plan.index === 'string' &&
+      strings(plan.keep) &&
+      strings(plan.drop) &&
+      (plan.length === null || Number.isSafeInteger(plan.length)) &&
+      (plan.serverUuid === null || isUuid(plan.serverUuid)),
+  });
 }
