@@ -12,13 +12,14 @@ import { type JoinConfig, readSecret } from './config.ts';
 import { renderNodeConfig } from './config-render.ts';
 import { DEFAULT_PORTS, NODES_MAX, nodeSchema } from './config-schema.ts';
 import { writeAtomically } from './files.ts';
+import { readSettings, SETTINGS_FILE } from './shared-settings.ts';
 import type { StatusSource } from './status-collector.ts';
 
 /**
  * The directory of a one-machine cluster:
  *
  *    DIR/cluster.json     what it is (written last when founded: without it the directory is nobody's)
- *        cluster.secret   root.password   mysql.json
+ *        cluster.secret   root.password   mysql.json   settings.toml (if it was made with some)
  *        template/        a fresh MySQL data directory the nodes copy
  *        lock/            held by the manager            run/manager.json   log/manager.log
  *        node-1/          node.toml  lock/  run/pids.json  log/  and what the components keep
@@ -53,6 +54,7 @@ export const BEGUN: ReadonlySet<string> = new Set([
   'cluster.secret',
   'root.password',
   'mysql.json',
+  SETTINGS_FILE,
 ]);
 
 export const nodeDirOf = (dir: string, id: number): string => join(dir, `node-${id}`);
@@ -197,8 +199,13 @@ export function existingCluster(dir: string): Cluster {
 export function checkFlags(
   cluster: Cluster,
   dir: string,
-  flags: Readonly<{ nodes?: number; portOffset?: number }>,
+  flags: Readonly<{ nodes?: number; portOffset?: number; settings?: string }>,
 ): void {
+  if (flags.settings !== undefined) {
+    throw new PhxError('CONFIG_INVALID', `resume cluster in ${dir}: --settings is for a new cluster`, {
+      hint: `edit ${join(dir, 'node-*', 'node.toml')} and start it without --settings`,
+    });
+  }
   const wrong: string[] = [];
   if (flags.nodes !== undefined && flags.nodes !== cluster.nodes.length) {
     wrong.push(`--nodes ${flags.nodes} (it has ${cluster.nodes.length})`);
@@ -272,6 +279,7 @@ export function ensureNode(dir: string, cluster: Cluster, id: NodeId, join?: Joi
     rootPasswordFile: '../root.password',
     mysqlInstallFile: '../mysql.json',
     mysqlTemplateDir: '../template',
+    settings: readSettings(dir),
   });
   writeAtomically(configFileOf(dir, id), text, 'durable');
 }

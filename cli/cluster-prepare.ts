@@ -1,6 +1,6 @@
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { PhxError } from '../base/errors.ts';
+import { PhxError, reasonOf } from '../base/errors.ts';
 import type { MysqlInstall } from '../base/mysql-install.ts';
 import { systemClock } from '../base/system-clock.ts';
 import {
@@ -21,8 +21,9 @@ import { checkDisk, checkPorts, portsOf } from './host-checks.ts';
 import { endAllOf, managerOf } from './manager.ts';
 import { readLivePids } from './pids-file.ts';
 import { markOf } from './processes.ts';
+import { parseSettings, writeSettings } from './shared-settings.ts';
 
-export type StartFlags = Readonly<{ nodes?: number; portOffset?: number }>;
+export type StartFlags = Readonly<{ nodes?: number; portOffset?: number; settings?: string }>;
 
 export const DEFAULT_NODES = 3;
 
@@ -42,6 +43,7 @@ export async function prepareCluster(
   const isNew = !existsSync(where);
   const found = readCluster(absoluteDir(where));
   if (found !== null) checkFlags(found, absoluteDir(where), flags);
+  const settings = flags.settings === undefined ? null : readSettingsToGive(flags.settings);
   const cluster = found ?? planCluster(flags.nodes ?? DEFAULT_NODES, flags.portOffset ?? 0);
   mkdirSync(where, { recursive: true, mode: 0o700 });
   const dir = absoluteDir(where);
@@ -55,8 +57,10 @@ export async function prepareCluster(
     await checkPorts(portsOf(cluster.nodes), progress);
     const install = await provision(progress);
     const password = process.env.PHXSQL_ROOT_PASSWORD;
-    if (found === null) foundCluster(dir, cluster, install, password === '' ? undefined : password);
-    else writeMysqlInstall(dir, install);
+    if (found === null) {
+      if (settings !== null) writeSettings(dir, settings);
+      foundCluster(dir, cluster, install, password === '' ? undefined : password);
+    } else writeMysqlInstall(dir, install);
     ensureNodes(dir, cluster);
     for (const { id } of cluster.nodes) readNodeConfig(configFileOf(dir, id)); // perhaps edited
     return { dir, cluster, founded: found === null, lock };
@@ -76,6 +80,18 @@ function refuseOwnNodes(dir: string, cluster: Cluster): void {
       hint: 'phxsql cluster stop ends it too',
     });
   }
+}
+
+/** Checked before anything is made. */
+function readSettingsToGive(file: string): string {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new PhxError('CONFIG_INVALID', `read settings ${file}: ${reasonOf(error)}`, { cause: error });
+  }
+  parseSettings(text, file);
+  return text;
 }
 
 /** A refused founding leaves nothing behind. */

@@ -34,12 +34,18 @@ export async function stopCluster(
     progress('its manager is gone: stopping the nodes');
     await endOrderly(supervisors, NODE_STOP_MS, dir, clock, progress);
   }
-  if (manager !== null && isAlive(manager)) {
+  await killCluster(dir, clock);
+  return true;
+}
+
+/** At once, whoever runs it: its data is not wanted any more. When this returns no process of it is there. */
+export async function killCluster(dir: string, clock: Clock): Promise<void> {
+  const manager = managerOf(dir);
+  if (manager !== null) {
     signalProcess(manager, 'SIGKILL');
     await waitGone([manager], 1000, clock);
   }
   await endAllOf(dir, clock);
-  return true;
 }
 
 /** Removes it with all its data. The caller has stopped it. */

@@ -14,6 +14,8 @@ export type RenderInput = Readonly<{
   rootPasswordFile: string;
   mysqlInstallFile: string;
   mysqlTemplateDir: string;
+  /** Further tables. */
+  settings: Readonly<Record<string, unknown>>;
 }>;
 
 export function renderNodeConfig(input: RenderInput): string {
@@ -36,6 +38,7 @@ export function renderNodeConfig(input: RenderInput): string {
       http,
     })),
     ...(input.join === undefined ? {} : { join: { ...input.join } }),
+    ...input.settings,
   });
   return `# Written once, by \`phxsql cluster start\` or \`member add\`; yours to edit: [lease], [log], [proxy], [recovery], [mysqld]. The nodes are cluster.json's.\n${body}`;
 }

@@ -168,7 +168,8 @@ function readText(path: string): string {
   }
 }
 
-function parseToml(text: string, path: string): unknown {
+/** Throws CONFIG_INVALID with line and column. */
+export function parseToml(text: string, path: string): Readonly<Record<string, unknown>> {
   try {
     return parse(text);
   } catch (error) {

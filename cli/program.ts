@@ -52,6 +52,7 @@ function addClusterCommands(program: Command): void {
     .option('--dir <dir>', 'where the cluster keeps everything', DEFAULT_DIR)
     .option('--detach', 'return when it serves writes and all nodes are up; it goes on in the background')
     .option('--port-offset <n>', 'added to every port', integer)
+    .option('--settings <file>', 'of a new cluster: tables for the configuration of every node (TOML)')
     .option('--timeout <seconds>', 'with --detach: how long to wait until it is up', integer, 120)
     .option('--json', 'with --detach: print the status as JSON when it is up')
     .addHelpText(
@@ -59,7 +60,8 @@ function addClusterCommands(program: Command): void {
       `
 Ports of the first node: RW 54321, RO 54322, dump 6000, RPC 17000, mysqld 11111; each further node adds 10.
 root's password is taken from PHXSQL_ROOT_PASSWORD when the cluster is made, or generated, and kept in DIR/root.password.
-Another start in the same DIR resumes it with all its data.
+Another start in the same DIR resumes it with all its data. --settings may hold [lease], [log], [proxy], [recovery] and
+[mysqld]; later each node's own DIR/node-N/node.toml is edited.
 
 Examples:
   phxsql cluster start
@@ -76,7 +78,7 @@ Examples:
     .action(async (flags: { dir: string }) => (await import('./commands/cluster-stop.ts')).clusterStop(flags));
   cluster
     .command('destroy')
-    .description('stop the cluster in DIR and remove DIR with all data')
+    .description('end the cluster in DIR at once and remove DIR with all data')
     .option('--dir <dir>', 'the cluster', DEFAULT_DIR)
     .option('--yes', 'do not ask')
     .addHelpText('after', '\nExample:\n  phxsql cluster destroy --yes\n')
@@ -154,6 +156,7 @@ export type StartOptions = Readonly<{
   dir: string;
   detach?: true;
   portOffset?: number;
+  settings?: string;
   timeout: number;
   json?: true;
 }>;

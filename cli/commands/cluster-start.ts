@@ -30,6 +30,7 @@ export async function clusterStart(flags: StartOptions): Promise<void> {
   const wanted = {
     ...(flags.nodes === undefined ? {} : { nodes: flags.nodes }),
     ...(flags.portOffset === undefined ? {} : { portOffset: flags.portOffset }),
+    ...(flags.settings === undefined ? {} : { settings: flags.settings }),
   };
   const prepared = await prepareCluster(flags.dir, wanted, say, (progress) =>
     findMysqld({ env: process.env, progress }),

@@ -2,7 +2,7 @@ import { createInterface } from 'node:readline/promises';
 import { PhxError } from '../../base/errors.ts';
 import { systemClock } from '../../base/system-clock.ts';
 import { absoluteDir, existingCluster } from '../cluster-dir.ts';
-import { removeCluster, stopCluster } from '../cluster-stop.ts';
+import { killCluster, removeCluster, stopCluster } from '../cluster-stop.ts';
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
@@ -16,9 +16,9 @@ export async function clusterStop(flags: Readonly<{ dir: string }>): Promise<voi
 /** `phxsql cluster destroy` */
 export async function clusterDestroy(flags: Readonly<{ dir: string; yes?: true }>): Promise<void> {
   const dir = absoluteDir(flags.dir);
-  const cluster = existingCluster(dir);
+  existingCluster(dir);
   if (!flags.yes) await confirmDestroy(dir);
-  await stopCluster(dir, cluster, systemClock, say);
+  await killCluster(dir, systemClock);
   removeCluster(dir);
   say(`cluster in ${dir} destroyed`);
 }

@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -47,8 +47,9 @@ export type NodeStatus = Readonly<{
   }>;
 }>;
 
-/** Moves every port above or below those the kernel gives to outgoing connections (32768-60999). */
-let portOffset = Number(process.env['PHXSQL_TEST_PORT_OFFSET'] ?? 7000);
+/** Moves every port above or below those the kernel gives to outgoing connections (32768-60999). Two files may run at once. */
+let portOffset =
+  Number(process.env['PHXSQL_TEST_PORT_OFFSET'] ?? 7000) + 2000 * (Number(process.env['VITEST_POOL_ID'] ?? 1) - 1);
 
 /** A cluster started as a user starts it, in a directory of its own, on ports of its own. */
 export class TestCluster implements AsyncDisposable {
@@ -68,27 +69,21 @@ export class TestCluster implements AsyncDisposable {
   ): Promise<TestCluster> {
     const cluster = new TestCluster(mkdtempSync(join(tmpdir(), 'phx-e2e-')), TestCluster.nextOffset());
     try {
-      await cluster.cli([
-        'cluster',
-        'start',
-        '--nodes',
-        String(options.nodes ?? 3),
-        '--port-offset',
-        String(portOffset),
-        '--detach',
-      ]);
-      if (options.config !== undefined) {
-        await cluster.cli(['cluster', 'stop']);
-        for (let id = 1; id <= (options.nodes ?? 3); id += 1) {
-          appendFileSync(join(cluster.nodeDir(id), 'node.toml'), `\n${options.config}\n`);
-        }
-        await cluster.resume();
-      }
+      const nodes = ['--nodes', String(options.nodes ?? 3)];
+      const ports = ['--port-offset', String(cluster.offset)];
+      const settings = options.config === undefined ? [] : ['--settings', cluster.#settingsFile(options.config)];
+      await cluster.cli(['cluster', 'start', ...nodes, ...ports, ...settings, '--detach']);
     } catch (error) {
       await cluster.cli(['cluster', 'stop']).catch(() => {});
       throw new Error(`cluster did not start (logs kept in ${cluster.dir}): ${String(error)}`);
     }
     return cluster;
+  }
+
+  #settingsFile(text: string): string {
+    const file = `${this.dir}.settings.toml`;
+    writeFileSync(file, text);
+    return file;
   }
 
   nodeDir(id: number): string {
@@ -293,6 +288,7 @@ export class TestCluster implements AsyncDisposable {
   async destroy(): Promise<void> {
     await this.cli(['cluster', 'destroy', '--yes']);
     rmSync(this.dir, { recursive: true, force: true });
+    rmSync(`${this.dir}.settings.toml`, { force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

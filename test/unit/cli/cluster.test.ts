@@ -7,6 +7,7 @@ import type { MysqlInstall } from '../../../base/mysql-install.ts';
 import { systemClock } from '../../../base/system-clock.ts';
 import {
   type Cluster,
+  ensureNode,
   nodeDirOf,
   parseCluster,
   planCluster,
@@ -17,7 +18,7 @@ import {
   writeCluster,
 } from '../../../cli/cluster-dir.ts';
 import { checkNodeCount, prepareCluster, type StartFlags } from '../../../cli/cluster-prepare.ts';
-import { removeCluster, stopCluster } from '../../../cli/cluster-stop.ts';
+import { killCluster, removeCluster, stopCluster } from '../../../cli/cluster-stop.ts';
 import { readNodeConfig } from '../../../cli/config.ts';
 import { checkDisk, checkPorts, portsOf } from '../../../cli/host-checks.ts';
 import { managedNodes, managerOf } from '../../../cli/manager.ts';
@@ -102,6 +103,34 @@ describe('a new cluster', () => {
     vi.stubEnv('PHXSQL_ROOT_PASSWORD', 'given one');
     await found();
     expect(readFileSync(join(dir, 'root.password'), 'utf8')).toBe('given one\n');
+  });
+
+  it('gives its settings to every node, those added later included', async () => {
+    const file = join(arena.dir, 'mine.toml');
+    writeFileSync(file, '[log]\nkeep_gib = 2\n[mysqld]\nmax_connections = 7\n');
+    const { cluster } = await prepare({ portOffset: offset, settings: file });
+    const more = withNewNode(cluster, []);
+    ensureNode(dir, more.cluster, more.node.id);
+    for (const id of [1, 3, 4]) {
+      const config = readNodeConfig(join(dir, `node-${id}`, 'node.toml'));
+      expect(config.log.keepBytes).toBe(2 * 1024 ** 3);
+      expect(config.mysqld).toEqual({ max_connections: 7 });
+    }
+    await expect(prepare({ settings: file })).rejects.toThrow(/--settings is for a new cluster/);
+  });
+
+  it.each([
+    ['[log]\nkeep_gb = 2\n', /mine\.toml: log\.keep_gb: no such setting \(did you mean keep_gib\?\)/],
+    ['node = 3\n', /mine\.toml: node: not for all nodes alike/],
+    ['[lease]\nlease_ms = 1000\ntakeover_ms = 1\n', /mine\.toml: lease\.takeover_ms/],
+    ['[mysqld]\nsync_binlog = 0\n', /sync_binlog/],
+    ['[log', /mine\.toml:1:/],
+  ])('refuses settings of no use before anything is made: %j', async (text, words) => {
+    const file = join(arena.dir, 'mine.toml');
+    writeFileSync(file, text);
+    await expect(prepare({ portOffset: offset, settings: file })).rejects.toThrow(words);
+    await expect(prepare({ portOffset: offset, settings: `${file}.not` })).rejects.toThrow(/mine\.toml\.not: ENOENT/);
+    expect(existsSync(dir)).toBe(false);
   });
 
   it('is resumed with what it has, its edited configuration included', async () => {
@@ -259,6 +288,13 @@ describe('a running cluster', () => {
   it('is refused a second manager', async () => {
     await start();
     expect(await codeOf(prepare())).toBe('DIR_IN_USE');
+  });
+
+  it('is killed with its manager, nothing left', async () => {
+    await start();
+    await killCluster(dir, systemClock);
+    expect(managerOf(dir)).toBeNull();
+    expect(processesOf(dir)).toEqual([]);
   });
 
   it('is removed only with its directory known', async () => {

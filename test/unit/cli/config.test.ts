@@ -199,8 +199,10 @@ it('a rendered configuration is read back as it was meant', () => {
     rootPasswordFile: '../root.password',
     mysqlInstallFile: '../mysql.json',
     mysqlTemplateDir: '../template',
+    settings: { recovery: { reprovision: 'off' } },
   });
   const config = parse(text);
+  expect(config.recovery.mode).toBe('off');
   expect(config).toMatchObject({ cluster: 'c', node: 2, nodes, dataDir: '/etc/phxsql' });
   expect(config.rootPasswordFile).toBe('/etc/root.password');
 });
