@@ -5,6 +5,8 @@ import { runSeed, type SeedJob, type SeedOutcome } from './seed.ts';
 const SELF = fileURLToPath(import.meta.url);
 /** Jobs handed to a worker ahead of its answers: it never waits for its parent. */
 const AHEAD = 4;
+/** A seed makes much garbage and keeps little: 64 MiB for the young saves a tenth of the time. */
+const YOUNG = ['--max-semi-space-size=64'];
 
 /**
  * Runs jobs in `size` processes; yields outcomes as they come, in any order. Ends early, and ends its workers, when the
@@ -25,7 +27,7 @@ export async function* runInPool(jobs: Iterable<SeedJob>, size: number): AsyncGe
   };
   try {
     for (let i = 0; i < size; i += 1) {
-      const worker = fork(SELF, [], { execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+      const worker = fork(SELF, [], { execArgv: YOUNG, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
       workers.push(worker);
       worker.on('message', (outcome: SeedOutcome) => {
         open -= 1;

@@ -5,9 +5,9 @@ import { PaxosWorld } from './paxos-world.ts';
 const full = process.env.PHXSQL_TIER === 'full';
 /** PHXSQL_SEED=n replays one seed. */
 const onlySeed = process.env.PHXSQL_SEED;
-const SEEDS = full ? 5000 : 300;
+const SEEDS = full ? 5000 : 100;
 /** Of each world whose voters change. */
-const CHANGE_SEEDS = full ? 5000 : 150;
+const CHANGE_SEEDS = full ? 5000 : 50;
 /** Per node. */
 const STEPS = 3500;
 
