@@ -149,22 +149,22 @@ describe('a running cluster', () => {
     const master = status.nodes.find((node) => node.id === status.master)!;
     const followers = status.nodes.filter((node) => node.id !== status.master);
     const connection = await cluster.connect(master.rw);
-    connection.on('error', () => {});
+    // Opened before: while CREATE USER holds the ACL lock nobody can log in.
+    const admin = await cluster.admin(master.id);
+    for (const each of [connection, admin]) each.on('error', () => {});
     for (const node of followers) kill(node.pids.binlogsvr, 'SIGSTOP');
     try {
       connection.query("CREATE USER waits@'%' IDENTIFIED BY 'w'").catch(() => {});
       await eventually('the statement waits', 5000, async () => {
-        const rows = await cluster.adminQuery<{ n: number }>(
-          master.id,
-          "SELECT COUNT(*) AS n FROM performance_schema.processlist WHERE state LIKE 'Waiting for semi-sync%'",
+        const [rows] = await admin.query(
+          "SELECT 1 FROM performance_schema.processlist WHERE state LIKE 'Waiting for semi-sync%'",
         );
-        return (rows[0]?.n ?? 0) > 0;
-      }).catch(() => {
-        // While CREATE USER holds the ACL lock nobody can log in, our own check included: that is the state we want.
+        return (rows as unknown[]).length > 0;
       });
       kill(master.pids.sync);
     } finally {
       for (const node of followers) kill(node.pids.binlogsvr, 'SIGCONT');
+      admin.destroy();
     }
     await eventually('writes go on', 30_000, async () => {
       await cluster.sql(followers[0]!.rw, 'CREATE TABLE IF NOT EXISTS one.after13 (id INT PRIMARY KEY)');

@@ -90,7 +90,8 @@ describe('a planned switchover under a 4-thread insert load', () => {
     await cluster.sql(before.nodes[0]!.rw, 'CREATE TABLE IF NOT EXISTS kills.slow (v INT)');
     // As the agent's account: spared when sessions are killed.
     const [holder, admin] = [await cluster.admin(master), await cluster.admin(master)];
-    const held = holder.query('INSERT INTO kills.slow SELECT SLEEP(20)');
+    await admin.query("DO GET_LOCK('let it end', 0)");
+    const held = holder.query("INSERT INTO kills.slow SELECT GET_LOCK('let it end', 60)");
     await eventually('it runs', 10_000, async () => {
       const [rows] = await admin.query(
         "SELECT 1 FROM performance_schema.threads WHERE PROCESSLIST_INFO LIKE 'INSERT INTO kills.slow%'",
@@ -101,6 +102,7 @@ describe('a planned switchover under a 4-thread insert load', () => {
     expect(result).toMatchObject({ result: 'refused', to: master, epoch: before.epoch });
     expect(result.reason).toMatch(/undone, node \d goes on as master: .*[Ll]ock wait timeout/);
     await writers.firstAckAfter(Date.now(), 10_000);
+    await admin.query("DO RELEASE_LOCK('let it end')");
     await held;
     for (const connection of [holder, admin]) connection.destroy();
     const after = await cluster.healthy();
