@@ -15,6 +15,7 @@ import {
   refuse,
   type Verdict,
 } from './state-types.ts';
+import { afterXaStep, inXaFile, NO_XA, UnresolvedXaJson, xaFromSaved, xaToSave } from './unresolved-xa.ts';
 import type { AppendItem, AppendValue, LogValue, Member } from './values.ts';
 
 /**
@@ -51,6 +52,7 @@ export function initialState(): ReplicatedState {
     membersSince: NO_INSTANCE,
     removed: [],
     mysqlSeries: '',
+    xa: NO_XA,
   };
 }
 
@@ -139,6 +141,7 @@ class AppendDraft {
   #file: ReplicatedState['file'];
   #chunk: ReplicatedState['chunk'];
   #lastTransactionIndex: InstanceId;
+  #xa: ReplicatedState['xa'];
 
   constructor(state: ReplicatedState, instance: InstanceId, epoch: Epoch) {
     this.#instance = instance;
@@ -148,6 +151,7 @@ class AppendDraft {
     this.#file = state.file;
     this.#chunk = state.chunk;
     this.#lastTransactionIndex = state.lastTransactionIndex;
+    this.#xa = state.xa;
   }
 
   add(item: AppendItem): Refusal | null {
@@ -155,6 +159,7 @@ class AppendDraft {
     // No transaction spans files: what is unfinished was interrupted and will come again from its first chunk.
     this.#chunk = null;
     this.#file = { epoch: this.#epoch, name: item.name, instance: this.#instance };
+    this.#xa = inXaFile(this.#xa, item.tellsXa === true);
     return null;
   }
 
@@ -166,6 +171,7 @@ class AppendDraft {
         file: this.#file,
         chunk: this.#chunk,
         lastTransactionIndex: this.#lastTransactionIndex,
+        xa: this.#xa,
       },
       transactions: this.#transactions,
     };
@@ -198,6 +204,7 @@ class AppendDraft {
     this.#gtidSet = gtidSet;
     this.#chunk = null;
     this.#lastTransactionIndex = this.#instance;
+    this.#xa = afterXaStep(this.#xa, part.xa, gtid, before.firstInstance);
     this.#transactions.push({ gtid, crc });
     return null;
   }
@@ -332,13 +339,15 @@ const StateJson = z.object({
   membersSince: count.default(0).transform(instanceId),
   removed: z.array(z.object({ node: count.transform(nodeId), storeId: z.string() })).default([]),
   mysqlSeries: z.string().default(''),
+  xa: UnresolvedXaJson.optional(),
 });
 
 export function stateToJson(state: ReplicatedState): string {
   const removed = state.removed.length === 0 ? undefined : state.removed;
   const membersSince = state.membersSince === NO_INSTANCE ? undefined : state.membersSince;
   const mysqlSeries = state.mysqlSeries === '' ? undefined : state.mysqlSeries;
-  return JSON.stringify({ ...state, gtidSet: state.gtidSet.toString(), membersSince, removed, mysqlSeries });
+  const xa = xaToSave(state.xa, state.lastTransactionIndex);
+  return JSON.stringify({ ...state, gtidSet: state.gtidSet.toString(), membersSince, removed, mysqlSeries, xa });
 }
 
 /** Throws STORE_CORRUPT on anything stateToJson cannot have written. */
@@ -346,7 +355,9 @@ export function stateFromJson(json: string): ReplicatedState {
   try {
     const saved = StateJson.parse(JSON.parse(json));
     // The spread keeps the keys in order, so that equal states are saved as equal bytes wherever they come from.
-    return { ...saved, master: saved.master === 0 ? 0 : nodeId(saved.master), gtidSet: GtidSet.parse(saved.gtidSet) };
+    const xa = xaFromSaved(saved.xa, saved.lastTransactionIndex);
+    const master = saved.master === 0 ? 0 : nodeId(saved.master);
+    return { ...saved, master, gtidSet: GtidSet.parse(saved.gtidSet), xa };
   } catch (error) {
     throw new PhxError('STORE_CORRUPT', `read saved state: not a state (${json.slice(0, 80)})`, { cause: error });
   }

@@ -1,6 +1,7 @@
 import type { Epoch, InstanceId, NodeId } from '../base/brands.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import type { GtidSet } from '../mysql/gtid-set.ts';
+import type { UnresolvedXa } from './unresolved-xa.ts';
 import type { LogValue, Member } from './values.ts';
 
 /** What all nodes agree on after applying the log up to `appliedIndex`. Immutable. */
@@ -37,6 +38,7 @@ export type ReplicatedState = Readonly<{
   removed: readonly Pick<Member, 'node' | 'storeId'>[];
   /** The MySQL series the last upgrade was finalized with; '' before the first. */
   mysqlSeries: string;
+  xa: UnresolvedXa;
 }>;
 
 export type Refusal = Readonly<{ code: ErrorCode; reason: string }>;

@@ -1,6 +1,7 @@
 import { epochOf, instanceId, nodeId } from '../base/brands.ts';
 import { PhxError } from '../base/errors.ts';
 import { unreachable } from '../base/invariant.ts';
+import { type XaStep, XID_CHARS_MAX } from '../mysql/xa.ts';
 import { loadMessages } from '../proto/loader.ts';
 import { memberFromPlain, memberToPlain, type PlainMember, RULES, ruleFromPlain } from './member-codec.ts';
 import type { AppendItem, LogValue } from './values.ts';
@@ -32,9 +33,22 @@ type ValuePlain = Readonly<{
   finalizeUpgrade?: Readonly<{ mysqlSeries: string }> | null;
 }>;
 
+type PartPlain = Readonly<{
+  gtid: string;
+  first: boolean;
+  last: boolean;
+  crc: number;
+  events: Uint8Array;
+  xa?: number;
+  xid?: string;
+}>;
+
+/** Part.xa in log-value.proto, from 1. */
+const XA_STEPS: readonly XaStep['kind'][] = ['prepare', 'commit', 'rollback', 'unclear'];
+
 type ItemPlain = Readonly<{
-  file?: Readonly<{ name: string; formatDescription: Uint8Array }> | null;
-  part?: Readonly<{ gtid: string; first: boolean; last: boolean; crc: number; events: Uint8Array }> | null;
+  file?: Readonly<{ name: string; formatDescription: Uint8Array; tellsXa?: boolean }> | null;
+  part?: PartPlain | null;
 }>;
 
 /** The value as it is in the log, on disk and on the wire (proto/log-value.proto). */
@@ -103,7 +117,9 @@ function toPlain(value: LogValue): ValuePlain {
 }
 
 function itemToPlain(item: AppendItem): ItemPlain {
-  return item.kind === 'file' ? { file: item } : { part: item };
+  if (item.kind === 'file') return { file: item };
+  const { xa, ...part } = item;
+  return { part: xa === undefined ? part : { ...part, xa: XA_STEPS.indexOf(xa.kind) + 1, xid: xa.xid } };
 }
 
 function fromPlain(plain: ValuePlain, length: number): LogValue {
@@ -191,12 +207,25 @@ function membershipFromPlain(plain: ValuePlain, length: number): LogValue {
 function itemFromPlain(item: ItemPlain): AppendItem {
   if (item.part) {
     const { gtid, first, last, crc, events } = item.part;
-    return { kind: 'part', gtid, first, last, crc, events: plainBytes(events) };
+    return { kind: 'part', gtid, first, last, crc, events: plainBytes(events), ...xaFromPlain(item.part) };
   }
   if (item.file) {
-    return { kind: 'file', name: item.file.name, formatDescription: plainBytes(item.file.formatDescription) };
+    const { name, formatDescription, tellsXa = false } = item.file;
+    return { kind: 'file', name, formatDescription: plainBytes(formatDescription), ...(tellsXa ? { tellsXa } : {}) };
   }
   throw new PhxError('STORE_CORRUPT', 'decode log value: an append item is neither a file nor a part');
+}
+
+function xaFromPlain({ xa = 0, xid = '' }: PartPlain): { xa?: XaStep } {
+  if (xa === 0) return {};
+  const kind = XA_STEPS[xa - 1];
+  if (kind === undefined || xid.length > XID_CHARS_MAX) {
+    throw new PhxError(
+      'STORE_CORRUPT',
+      `decode log value: ${xa} with an xid of ${xid.length} characters is no XA step`,
+    );
+  }
+  return { xa: { kind, xid } };
 }
 
 /** protobufjs hands out Buffers when it reads one and a shared empty array for absent fields. */

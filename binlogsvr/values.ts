@@ -1,5 +1,6 @@
 import type { Epoch, InstanceId, NodeId } from '../base/brands.ts';
 import type { NodePorts } from '../base/topology.ts';
+import type { XaStep } from '../mysql/xa.ts';
 import type { ElectionRule, MemberKind } from '../proto/binlogsvr-types.ts';
 
 /** What the replicated log holds. Every value is conditional, so that a duplicate changes nothing (protocol-findings 8). */
@@ -57,10 +58,22 @@ export type Member = Readonly<{
 export type AppendValue = Readonly<{ kind: 'append'; epoch: Epoch; follows: number; items: readonly AppendItem[] }>;
 
 export type AppendItem =
-  /** The master began, or resumed, this binlog file; `formatDescription` is its event, checksum included. */
-  | Readonly<{ kind: 'file'; name: string; formatDescription: Uint8Array }>
+  /**
+   * The master began, or resumed, this binlog file; `formatDescription` is its event, checksum included. `tellsXa`: of the
+   * transactions that follow each that does something to an XA transaction says so. Absent in old logs.
+   */
+  | Readonly<{ kind: 'file'; name: string; formatDescription: Uint8Array; tellsXa?: true }>
   /**
    * A transaction (first and last) or one chunk of it: `events` are the bytes of its binlog events as the master wrote
    * them, end to end; a chunk may end inside an event. `crc` is the CRC-32 of the whole transaction, 0 unless `last`.
+   * `xa`: what the transaction does to an XA transaction; at `last` only, absent if nothing, and in old logs.
    */
-  | Readonly<{ kind: 'part'; gtid: string; first: boolean; last: boolean; crc: number; events: Uint8Array }>;
+  | Readonly<{
+      kind: 'part';
+      gtid: string;
+      first: boolean;
+      last: boolean;
+      crc: number;
+      events: Uint8Array;
+      xa?: XaStep;
+    }>;

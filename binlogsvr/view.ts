@@ -1,7 +1,8 @@
 import type { GtidSet } from '../mysql/gtid-set.ts';
-import type { AgentReport, MemberStatus, MembershipView, SyncStatus, View } from '../proto/binlogsvr-types.ts';
+import type { AgentReport, MemberStatus, MembershipView, SyncStatus, View, XaView } from '../proto/binlogsvr-types.ts';
 import { memberStatus } from './membership.ts';
 import type { ReplicatedState } from './state-types.ts';
+import { knowsAllXa } from './unresolved-xa.ts';
 import type { Member } from './values.ts';
 
 /** A report older than this says nothing: the agent is gone or stuck (it reports every 200 ms). */
@@ -56,6 +57,7 @@ export function buildView(facts: ViewFacts): View {
     lagMs: facts.lagMs,
     needsClone: facts.needsClone,
     purged: facts.purged === undefined ? '' : textOf(facts.purged),
+    xa: xaOf(state.xa),
   };
 }
 
@@ -85,6 +87,12 @@ function membersOf(members: readonly Member[]): readonly MemberStatus[] {
     lists.set(members, list);
   }
   return list;
+}
+
+/** null: there never was one. */
+function xaOf(xa: ReplicatedState['xa']): XaView | null {
+  if (xa.last === '' && !xa.incomplete) return null;
+  return { prepared: xa.prepared, last: xa.last, complete: knowsAllXa(xa) };
 }
 
 const texts = new WeakMap<GtidSet, string>();

@@ -12,14 +12,24 @@ import {
   parseRotate,
 } from './binlog-event.ts';
 import { formatGtid } from './gtid.ts';
+import { type XaStep, xaStepOf } from './xa.ts';
 
 export const DEFAULT_CHUNK_BYTES = 1024 * 1024;
 
 export type StreamItem =
   /** The events that follow are of this file. `formatDescription` is its event, checksum included, as it was sent. */
-  | Readonly<{ kind: 'file'; name: string; formatDescription: Uint8Array }>
+  | Readonly<{ kind: 'file'; name: string; formatDescription: Uint8Array; tellsXa: true }>
   /** A transaction (first and last) or a chunk of it; `crc` is the CRC-32 of the whole transaction at `last`, else 0. */
-  | Readonly<{ kind: 'part'; gtid: string; first: boolean; last: boolean; crc: number; events: Uint8Array }>;
+  | Readonly<{
+      kind: 'part';
+      gtid: string;
+      first: boolean;
+      last: boolean;
+      crc: number;
+      events: Uint8Array;
+      /** What the transaction does to an XA transaction; at `last`, and only if it does. */
+      xa?: XaStep;
+    }>;
 
 type Open = {
   readonly gtid: string;
@@ -30,6 +40,7 @@ type Open = {
   /** Not handed back yet; together at most one chunk. */
   pieces: Uint8Array[];
   pieceBytes: number;
+  xa: XaStep | null;
 };
 
 /**
@@ -103,7 +114,7 @@ export class TransactionAssembler {
       throw corrupt(`${this.#name} is written without checksums`, 'binlog_checksum must be CRC32');
     }
     this.#described = true;
-    return { kind: 'file', name: this.#name, formatDescription: Buffer.from(event) };
+    return { kind: 'file', name: this.#name, formatDescription: Buffer.from(event), tellsXa: true };
   }
 
   #begin(event: Uint8Array): StreamItem[] {
@@ -123,6 +134,7 @@ export class TransactionAssembler {
       first: true,
       pieces: [],
       pieceBytes: 0,
+      xa: null,
     };
     this.#open = open;
     return this.#add(open, event);
@@ -132,6 +144,7 @@ export class TransactionAssembler {
     if (event.length > open.bytesLeft) {
       throw corrupt(`${open.gtid} ends ${event.length - open.bytesLeft} bytes beyond the length it announced`);
     }
+    open.xa ??= xaStepOf(event);
     open.crc = crc32(event, open.crc);
     open.bytesLeft -= event.length;
     const items: StreamItem[] = [];
@@ -161,6 +174,7 @@ export class TransactionAssembler {
       last,
       crc: last ? open.crc : 0,
       events,
+      ...(last && open.xa !== null ? { xa: open.xa } : {}),
     };
     open.first = false;
     open.pieces = [];

@@ -139,6 +139,16 @@ export type AgentReport = Readonly<{
   cloneBase?: string;
 }>;
 
+/** The XA transactions that are prepared in the log and not resolved. */
+export type XaView = Readonly<{
+  /** Under which GTID each was prepared; oldest first. */
+  prepared: readonly Readonly<{ xid: string; gtid: string }>[];
+  /** GTID of the newest transaction that prepared or resolved one; '' = none. */
+  last: string;
+  /** There are no others. */
+  complete: boolean;
+}>;
+
 export type View = Readonly<{
   node: number;
   epoch: number;
@@ -176,6 +186,8 @@ export type View = Readonly<{
   needsClone: string;
   /** GTIDs this node's log cannot serve: the baseline's, and what was purged. Absent: said by a binlogsvr that does not tell. */
   purged?: string;
+  /** null or absent: no XA transaction was ever seen in the log, or said by a binlogsvr that does not tell. */
+  xa?: XaView | null;
 }>;
 
 export type LeaseReply = Readonly<{ node: number; epoch: number; remainingMs: number }>;

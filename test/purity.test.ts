@@ -28,7 +28,7 @@ const CONSTANT: readonly string[] = ['proto/loader.ts'];
 /** Packages that give the same answer to the same question; null: whatever they export. */
 const PACKAGES: Readonly<Record<string, readonly string[] | null>> = {
   'node:path': null,
-  'node:zlib': ['crc32'],
+  'node:zlib': ['crc32', 'constants', 'zstdDecompressSync'],
   'node:crypto': ['createHash', 'createHmac', 'timingSafeEqual'],
   zod: null,
 };
