@@ -40,6 +40,7 @@ export const RULES = {
   // What is kept of the log.
   'purge-keeps-what-is-needed':
     "nothing is purged that a member's MySQL does not hold durably, as long as the log is within its cap",
+  'purge-keeps-unresolved-xa': 'nothing is purged from the oldest XA transaction on that is prepared and unresolved',
   // The lease.
   'lease-names-proposer': 'two processes that propose the same renewal propose two leases, each with its own clock',
   'lease-from-proposal': 'the holder counts its lease from before it proposed, and only what it proposed itself',

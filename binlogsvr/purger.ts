@@ -1,6 +1,7 @@
 import { type InstanceId, instanceId, type MonoMs, NO_INSTANCE, type NodeId } from '../base/brands.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import type { Clock, Logger } from '../base/ports.ts';
+import { ruleHolds } from '../base/rules.ts';
 import type { PurgeStatus } from '../proto/binlogsvr-types.ts';
 import { kindOf } from './membership.ts';
 import type { Needs } from './peer-transport.ts';
@@ -8,6 +9,7 @@ import { decidePurge, type Hold, type Need, type PurgeDecision, type PurgePolicy
 import { stateFromJson } from './state-machine.ts';
 import type { ReplicatedState } from './state-types.ts';
 import { firstRetained, type LogStore, type Sample } from './store-port.ts';
+import { oldestXa } from './unresolved-xa.ts';
 import type { UpkeepPace } from './upkeep-pace.ts';
 
 /** Between two slices of reclaimed space, for those who write. */
@@ -172,7 +174,7 @@ export class Purger {
       sized: this.#bytes > policy.keepBytes ? await cut(has(policy.keepBytes)) : NO_INSTANCE,
       capped: this.#bytes > policy.capBytes ? await cut(has(policy.capBytes)) : NO_INSTANCE,
       needs: this.#needs(now),
-      holds: [...this.#holds.values()],
+      holds: [...this.#holds.values(), ...this.#heldByXa()],
     });
     const left = decision.leftBehind.filter((node) => !this.#decision.leftBehind.includes(node));
     if (left.length > 0) {
@@ -185,6 +187,17 @@ export class Purger {
     const sample = await store.sampleAtOrBelow(instanceId(decision.upTo + 1));
     if (sample === null || sample.instance <= from) return;
     await this.#purge(sample);
+  }
+
+  /**
+   * A slave's MySQL that restarts has forgotten what was prepared, with its GTID, and gets it from the log again: beyond any
+   * cap, as the client may have been told that it is prepared.
+   */
+  #heldByXa(): readonly Hold[] {
+    const oldest = ruleHolds('purge-keeps-unresolved-xa') ? oldestXa(this.#p.state().xa) : null;
+    return oldest === null
+      ? []
+      : [{ name: `XA transaction ${oldest.xid}, prepared and unresolved`, from: oldest.from }];
   }
 
   async #purge({ instance, json }: Sample): Promise<void> {

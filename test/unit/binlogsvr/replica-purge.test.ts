@@ -1,6 +1,7 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { type InstanceId, instanceId, nodeId } from '../../../base/brands.ts';
 import { silentLogger } from '../../../base/ports.ts';
+import { switchOff } from '../../../base/rules.ts';
 import { CloneHold } from '../../../binlogsvr/clone-hold.ts';
 import { DumpStream } from '../../../binlogsvr/dump-stream.ts';
 import { MemoryDisk } from '../../../binlogsvr/memory-store.ts';
@@ -8,7 +9,9 @@ import type { PeerMessage } from '../../../binlogsvr/peer-transport.ts';
 import type { PurgePolicy } from '../../../binlogsvr/purge-policy.ts';
 import { SnapshotSender } from '../../../binlogsvr/snapshot-sender.ts';
 import { stateToJson } from '../../../binlogsvr/state-machine.ts';
+import type { AppendItem } from '../../../binlogsvr/values.ts';
 import { GtidSet } from '../../../mysql/gtid-set.ts';
+import type { XaStep } from '../../../mysql/xa.ts';
 import { crcOf, UUID, World } from './replica-world.ts';
 
 /** Small enough that a few hundred appends fill it. */
@@ -167,6 +170,57 @@ describe('purge', () => {
     await execute(world);
     expect(begins(world, 1)).toBeGreaterThan(1000);
     expect(() => world.at(1).keeping.purger.hold('late', instanceId(300))).toThrow('begins at');
+  });
+
+  /** Prepared at the beginning, with all executed by all; then far more than the cap. */
+  async function prepared(): Promise<
+    Readonly<{ world: World; from: number; step: (step: XaStep) => Promise<number> }>
+  > {
+    const world = await start({ ...SMALL, capBytes: 400_000 });
+    const step = async (xa: XaStep): Promise<number> => {
+      const { epoch, appendSeq, file } = world.at(1).state;
+      const value = world.appendOf(epoch, appendSeq);
+      const [item] = value.items;
+      if (item?.kind !== 'part') throw new Error('no transaction');
+      const begin: AppendItem = {
+        kind: 'file',
+        name: 'binlog.000001',
+        formatDescription: new Uint8Array(1),
+        tellsXa: true,
+      };
+      const items = [...(file === null ? [begin] : []), { ...item, xa }];
+      const { instance } = await world.done(world.at(1).propose({ ...value, items }, 'data', 5000));
+      return instance;
+    };
+    await step({ kind: 'commit', xid: 'an older one' });
+    await append(world, 300);
+    const from = await step({ kind: 'prepare', xid: "X'61',X'',1" });
+    await append(world, 2500);
+    await execute(world);
+    return { world, from, step };
+  }
+
+  test('never past what is prepared and unresolved, beyond the cap', async () => {
+    const { world, from, step } = await prepared();
+    for (const node of [1, 2, 3]) {
+      expect(begins(world, node)).toBeLessThanOrEqual(from);
+      expect(begins(world, node)).toBeGreaterThan(100);
+      expect(world.at(node).keeping.purger.status().heldBy).toBe("XA transaction X'61',X'',1, prepared and unresolved");
+    }
+    await step({ kind: 'rollback', xid: "X'61',X'',1" });
+    await append(world, 10);
+    await execute(world);
+    for (const node of [1, 2, 3]) expect(begins(world, node)).toBeGreaterThan(1000);
+    const state = stateToJson(world.at(2).state);
+    await world.shutDown(2);
+    await world.boot(2);
+    await world.until('applied again', () => stateToJson(world.at(2).state) === state);
+  });
+
+  test('without purge-keeps-unresolved-xa a MySQL that forgot it cannot have it again', async () => {
+    onTestFinished(switchOff('purge-keeps-unresolved-xa'));
+    const { world, from } = await prepared();
+    expect(begins(world, 1)).toBeGreaterThan(from);
   });
 
   test('a restart at any time keeps what was purged purged, and the state', async () => {
