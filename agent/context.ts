@@ -73,8 +73,8 @@ export class Doubt extends Error {
 }
 
 /**
- * What makes an unfit node fit again: its data taken anew from another node; or a person, where the data may be right and what
- * it was judged by wrong (a password that does not fit: another cluster's data directory, or another cluster's secret).
+ * What makes an unfit node fit again: its data taken anew from another node (only while another is known to have it: who has
+ * the wrong secret knows of nobody); or a person.
  */
 export type Cure = 'reprovision' | 'person';
 

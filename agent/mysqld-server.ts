@@ -1,3 +1,4 @@
+import type { GtidSet } from '../mysql/gtid-set.ts';
 import type { BinlogIndex } from './binlog-index.ts';
 import type { MysqldAdmin } from './mysqld-admin.ts';
 import type { MysqldExit, MysqldProcess } from './mysqld-host.ts';
@@ -68,4 +69,7 @@ export interface LocalBinlog {
   cut(plan: CutPlan): Promise<void>;
   /** Finishes a cut that was begun and not ended. True if there was one. */
   finishCut(): Promise<boolean>;
+  /** What cuts of this data directory took away since the last forgetRemoved. Throws if the note cannot be read. */
+  removed(): Promise<GtidSet>;
+  forgetRemoved(): Promise<void>;
 }

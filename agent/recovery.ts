@@ -1,6 +1,7 @@
 import { delay, withDeadline } from '../base/async.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import { ruleHolds } from '../base/rules.ts';
+import { GtidSet } from '../mysql/gtid-set.ts';
 import type { TailTransaction, View } from '../proto/binlogsvr-types.ts';
 import { type AgentContext, Doubt, NotYet, Unfit } from './context.ts';
 import { killAndReap } from './kill-and-reap.ts';
@@ -166,7 +167,7 @@ export async function startMysqld(context: AgentContext): Promise<MysqldProcess>
     } catch (error) {
       admin.reset();
       if (error instanceof PhxError && error.code === 'MYSQL_AUTH') {
-        throw new Unfit(`${error.message}: is this the data directory of another cluster?`);
+        throw new Unfit(`${error.message}: is this the data directory of another cluster?`, 'reprovision');
       }
     }
     context.say(`mysqld has been starting for ${Math.round((clock.now() - began) / 1000)} s`);
@@ -206,10 +207,28 @@ export async function settle(context: AgentContext, reason: string): Promise<voi
   if (relation === 'extra') {
     throw new Unfit(`mysqld has executed transactions that are not in the log: ${extra}`, 'reprovision');
   }
+  await checkRolledBack(context, probe.gtidExecuted);
   await attach(context);
   context.become('replica', 'replicates from the local store');
   log.info('attached as replica', { gtidExecuted: probe.gtidExecuted, reason });
   await watch.probeNow();
+}
+
+/**
+ * What was cut from the binlog, mysqld has rolled back, unless it was committed before (a clean SHUTDOWN commits what
+ * waits): with a number of its own that is extra; with the number of another transaction of the log no set shows it.
+ */
+async function checkRolledBack({ server }: AgentContext, gtidExecuted: string): Promise<void> {
+  const removed = await server.binlog.removed();
+  if (removed.count() === 0) return;
+  const kept = removed.intersect(GtidSet.parse(gtidExecuted));
+  if (kept.count() > 0 && ruleHolds('cut-is-rolled-back')) {
+    throw new Unfit(
+      `mysqld has executed ${kept} with another content than the log: cut from its binlog, and there all the same`,
+      'reprovision',
+    );
+  }
+  await server.binlog.forgetRemoved();
 }
 
 /** The replica's mysqld takes clients from here on. */

@@ -6,11 +6,12 @@ import type { Tail } from './tail-scan.ts';
 /**
  * Cutting the binlog is a plan on disk, so that a crash at any step is followed by the same steps again:
  *
- *   write plan ─► keep a copy aside ─► new server_uuid ─► index ─► truncate + flag ─► delete files ─► remove plan
- *       │                                   │               │            │
- *       │ from here on the cut is decided:  │               │            └ marks the now last file as not closed, so that
- *       │ the log was asked behind a        │               │              mysqld resolves its prepared transactions by it
- *       │ barrier, with the epoch closed    │               └ later files hold Previous_gtids that name what goes
+ *   write plan ─► keep a copy aside ─► new server_uuid ─► note GTIDs ─► index ─► truncate + flag ─► delete files ─► remove plan
+ *       │                                   │                  │          │            │
+ *       │ from here on the cut is decided:  │                  │          │            └ marks the now last file as not closed, so
+ *       │ the log was asked behind a        │                  │          │              that mysqld resolves its prepared ones by it
+ *       │ barrier, with the epoch closed    │                  │          └ later files hold Previous_gtids that name what goes
+ *       │                                   │                  └ mysqld must not have executed any of them (settle, recovery.ts)
  *       │                                   └ before anything goes: the numbers of what is cut must never be used for
  *       │                                     something else (protocol-findings 10)
  */
@@ -28,6 +29,8 @@ export type CutPlan = Readonly<{
   /** For the log. */
   transactions: number;
   firstGtid: string;
+  /** Of all that goes; plans of earlier versions lack it. */
+  gtids?: string;
   reason: string;
 }>;
 
@@ -53,6 +56,7 @@ export function planCut(
     aside: removes ? join(cutDir, `${stamp}.bin`) : null,
     transactions: tail.transactions,
     firstGtid: tail.firstGtid,
+    gtids: tail.gtids.toString(),
     reason: tail.reason,
   };
 }

@@ -2,6 +2,7 @@ import { basename } from 'node:path';
 import { PhxError } from '../base/errors.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { BinlogFileScanner, type ScannedTransaction } from '../mysql/binlog-file.ts';
+import { GtidSet } from '../mysql/gtid-set.ts';
 import type { TailTransaction } from '../proto/binlogsvr-types.ts';
 import type { BinlogIndex } from './binlog-index.ts';
 import type { LocalBinlog } from './mysqld-server.ts';
@@ -31,6 +32,7 @@ export type Tail =
       /** Complete transactions from there on (across files), and the first of them; '' if there is none. */
       transactions: number;
       firstGtid: string;
+      gtids: GtidSet;
       reason: string;
     }>;
 
@@ -57,6 +59,7 @@ export async function findTail(
         offset: 0,
         transactions: cut?.transactions ?? 0,
         firstGtid: cut?.firstGtid ?? '',
+        gtids: cut?.gtids ?? GtidSet.EMPTY,
         reason: scan.reason,
       };
       continue;
@@ -68,6 +71,7 @@ export async function findTail(
         offset: scan.cutAt,
         transactions: scan.lost + (cut?.transactions ?? 0),
         firstGtid: scan.firstLost === '' ? (cut?.firstGtid ?? '') : scan.firstLost,
+        gtids: scan.gtidsLost.union(cut?.gtids ?? GtidSet.EMPTY),
         reason: scan.reason,
       };
     }
@@ -82,6 +86,7 @@ type FileScan = {
   held: number;
   lost: number;
   firstLost: string;
+  gtidsLost: GtidSet;
   /** Offset of the first transaction not held, or of damage; null = keep the whole file. */
   cutAt: number | null;
   /** Not even a format description event. */
@@ -101,7 +106,10 @@ async function scanFile(
   read: (line: string) => AsyncIterable<Buffer>,
   store: TailComparer,
 ): Promise<FileScan> {
-  const scan: FileScan = { count: 0, held: 0, lost: 0, firstLost: '', cutAt: null, unreadable: false, reason: '' };
+  const scan: FileScan = {
+    ...{ count: 0, held: 0, lost: 0, firstLost: '', gtidsLost: GtidSet.EMPTY },
+    ...{ cutAt: null, unreadable: false, reason: '' },
+  };
   const scanner = new BinlogFileScanner();
   let batch: ScannedTransaction[] = [];
   const compare = async (): Promise<void> => {
@@ -116,6 +124,7 @@ async function scanFile(
     const first = transactions[kept];
     if (matching === transactions.length || first === undefined) return;
     scan.lost += transactions.length - kept;
+    scan.gtidsLost = scan.gtidsLost.union(GtidSet.of(...transactions.slice(kept).map(({ gtid }) => gtid)));
     if (scan.cutAt !== null) return;
     scan.cutAt = first.startOffset;
     scan.firstLost = first.gtid;

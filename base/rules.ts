@@ -69,6 +69,7 @@ export const RULES = {
   'cut-behind-fence': 'a tail is cut only behind a barrier, with every epoch of its own closed',
   'numbers-are-never-reused': 'a server that lost transactions to a cut gets a new name, and so new GTIDs',
   'number-is-not-content': 'a transaction is held by the log only if its checksum is that of the log as well',
+  'cut-is-rolled-back': 'a server that has executed what was cut from its binlog does not serve',
   'cut-no-less': 'the cut of a binlog leaves no transaction the log does not hold',
   'cut-no-more': 'the cut of a binlog takes no transaction the log holds',
 } as const satisfies Readonly<Record<string, string>>;

@@ -14,13 +14,13 @@ import type { LocalBinlog, MysqldProcesses, MysqldServer } from '../mysqld-serve
 import { ignoredSettings } from '../persisted-settings.ts';
 import { readBinlogFile, readBinlogIndex } from './binlog-files.ts';
 import { initialiseDatadir } from './datadir.ts';
-import { isMissing, makePrivateDirectory, writeDurably } from './durable-file.ts';
+import { isMissing, makePrivateDirectory, removeDurably, writeDurably } from './durable-file.ts';
 import { findMysqlds, kill, lockHolders, runsWith } from './mysqld-process.ts';
 import { type NodePaths, nodePaths } from './node-paths.ts';
 import { readOpenedMark, removeOpenedMark, writeOpenedMark } from './opened-mark.ts';
 import { prepareSocketPath } from './socket-path.ts';
 import { SqlMysqldAdmin } from './sql-admin.ts';
-import { cut, finishCut } from './tail-cutter.ts';
+import { cut, finishCut, readRemoved } from './tail-cutter.ts';
 
 const PROBE_BLOCK_BYTES = 4096;
 
@@ -70,7 +70,8 @@ export class LocalMysqld implements MysqldServer {
       kill,
       lockHolders: () => lockHolders(paths.ibdata),
     };
-    const cutting = { paths: { plan: paths.cutPlan, autoCnf: paths.autoCnf, cutDir: paths.cutDir }, log };
+    const { cutPlan, autoCnf, cutDir, cutRemoved } = paths;
+    const cutting = { paths: { plan: cutPlan, autoCnf, cutDir, removed: cutRemoved }, log };
     this.binlog = {
       cutDir: paths.cutDir,
       index: () => readBinlogIndex(paths.binlogIndex),
@@ -78,6 +79,8 @@ export class LocalMysqld implements MysqldServer {
       freshUuid: () => randomUUID(),
       cut: (plan) => cut(plan, cutting),
       finishCut: () => finishCut(cutting),
+      removed: () => readRemoved(cutRemoved),
+      forgetRemoved: () => removeDurably(cutRemoved),
     };
   }
 

@@ -18,6 +18,8 @@ export type NodePaths = Readonly<{
   autoCnf: string;
   ibdata: string;
   cutPlan: string;
+  /** GTIDs that cuts took away and mysqld must not have executed; in the datadir, because it is about that one. */
+  cutRemoved: string;
   /** How far the replacement of the data directory is. */
   reprovision: string;
   /** Which process was opened for writes in which epoch. */
@@ -44,6 +46,7 @@ export function nodePaths(dataDir: string): NodePaths {
     autoCnf: join(datadir, 'auto.cnf'),
     ibdata: join(datadir, 'ibdata1'),
     cutPlan: join(runDir, 'cut-plan.json'),
+    cutRemoved: join(datadir, 'phxsql_cut_gtids'),
     reprovision: join(runDir, 'reprovision.json'),
     openedMark: join(runDir, 'opened.json'),
     diskProbe: join(datadir, 'phxsql_probe'),

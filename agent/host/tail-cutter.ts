@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Logger } from '../../base/ports.ts';
 import { EVENT_FLAG_IN_USE } from '../../mysql/binlog-event.ts';
 import { isUuid } from '../../mysql/gtid.ts';
+import { GtidSet } from '../../mysql/gtid-set.ts';
 import { type BinlogIndex, binlogPath } from '../binlog-index.ts';
 import type { CutPlan } from '../tail-cut.ts';
 import {
@@ -22,10 +23,10 @@ const COPY_BYTES = 1 << 20;
 /** Flags of the first event: after the 4 bytes of magic, 17 into the event's header. */
 const FLAGS_OFFSET = 4 + 17;
 
-export type CutPaths = Readonly<{ plan: string; autoCnf: string; cutDir: string }>;
+export type CutPaths = Readonly<{ plan: string; autoCnf: string; cutDir: string; removed: string }>;
 
 /** Named so that tests can stop after each of them. */
-export const CUT_STEPS = ['plan', 'aside', 'uuid', 'index', 'truncate', 'delete', 'done'] as const;
+export const CUT_STEPS = ['plan', 'aside', 'uuid', 'note', 'index', 'truncate', 'delete', 'done'] as const;
 export type CutStep = (typeof CUT_STEPS)[number];
 
 export type CutOptions = Readonly<{ paths: CutPaths; log: Logger; afterStep?: (step: CutStep) => void }>;
@@ -70,6 +71,12 @@ async function perform(plan: CutPlan, { paths, log, afterStep }: CutOptions): Pr
   }
   afterStep?.('uuid');
 
+  if (plan.gtids !== undefined && plan.gtids !== '') {
+    const removed = GtidSet.parse(plan.gtids).union(await readRemoved(paths.removed));
+    await writeDurably(paths.removed, `${removed}\n`);
+  }
+  afterStep?.('note');
+
   await writeDurably(plan.index, plan.keep.map((line) => `${line}\n`).join(''), 0o640);
   // An older copy of the index beside it must not come back (see readBinlogIndex).
   await rm(`${plan.index}_crash_safe`, { force: true });
@@ -94,6 +101,14 @@ async function perform(plan: CutPlan, { paths, log, afterStep }: CutOptions): Pr
     aside: plan.aside,
   });
   afterStep?.('done');
+}
+
+/**
+ * What cuts took away that mysqld did not yet prove to have rolled back. It lies in the data directory, and goes where that
+ * goes: about a copy of another node's data it says nothing.
+ */
+export async function readRemoved(path: string): Promise<GtidSet> {
+  return GtidSet.parse(((await readIfThere(path)) ?? '').trim());
 }
 
 async function truncate(path: string, length: number | null): Promise<void> {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { recover } from '../../agent/recovery.ts';
+import { recover, settle } from '../../agent/recovery.ts';
 import { crcOf } from '../unit/binlogsvr/replica-world.ts';
 import { agentOf } from './scripted-agent.ts';
 import { FIRST_UUID, logged, T } from './scripted-mysqld.ts';
@@ -33,6 +33,40 @@ test('10a: a transaction of the same number and another content is cut', async (
 test('10a: without number-is-not-content it stays: divergence with equal GTIDs', async () => {
   without('number-is-not-content');
   expect(await restoredSnapshot()).toEqual({ binlog: [1, 2, 3].map((n) => T(n).gtid), sameName: true });
+});
+
+/*
+ * 10a, committed: as above, and mysqld had committed X before (a clean SHUTDOWN commits what waits).
+ *
+ *      the cut takes X from the binlog; MySQL has executed T3, and so, by number, has the log
+ */
+async function committedUnderAnotherContent() {
+  const world = await mastered();
+  const { epoch } = world.at(1).state;
+  const other = { ...T(3), bytes: new Uint8Array(T(3).bytes.length), crc: crcOf(new Uint8Array(T(3).bytes.length)) };
+  const value = { kind: 'append', epoch, follows: 0, items: [T(1), T(2), other].map(logged) } as const;
+  expect((await world.done(world.at(1).propose(value, 'data', 1000))).accepted).toBe(true);
+  const { context, mysqld } = agentOf(world, 1);
+  for (const n of [1, 2, 3]) mysqld.write(T(n));
+  mysqld.commit(T(1), T(2), T(3));
+  await world.done(recover(context, 'mysqld ended by itself', false));
+  return await world.done(
+    settle(context, 'compares').then(
+      () => 'serves',
+      (error: Error) => `${error.name}: ${error.message}`,
+    ),
+  );
+}
+
+test('10a: the same number, another content, and committed: it does not serve', async () => {
+  expect(await committedUnderAnotherContent()).toMatch(
+    /^Unfit: mysqld has executed .* with another content than the log/,
+  );
+});
+
+test('10a: without cut-is-rolled-back it serves, unlike all others with equal GTIDs', async () => {
+  without('cut-is-rolled-back');
+  expect(await committedUnderAnotherContent()).toBe('serves');
 });
 
 /*

@@ -46,6 +46,7 @@ export class ScriptedMysqld implements MysqldServer {
   written: Transaction[] = [];
   committed = new Set<string>();
   uuid = FIRST_UUID;
+  removed = GtidSet.EMPTY;
   writable = false;
   /** Clients are connected and may ask. */
   sessions = false;
@@ -138,8 +139,13 @@ export class ScriptedMysqld implements MysqldServer {
       for (const { gtid } of this.written.slice(kept.length)) this.journal.push(`cuts ${gtid}`);
       this.written = kept;
       this.uuid = plan.serverUuid ?? this.uuid;
+      this.removed = this.removed.union(GtidSet.parse(plan.gtids ?? ''));
     },
     finishCut: async () => false,
+    removed: async () => this.removed,
+    forgetRemoved: async () => {
+      this.removed = GtidSet.EMPTY;
+    },
   };
 
   async ensureDatadir(): Promise<void> {}

@@ -1,5 +1,6 @@
 import type { CutPlan } from '../../../agent/tail-cut.ts';
 import type { Random } from '../../../base/ports.ts';
+import { GtidSet } from '../../../mysql/gtid-set.ts';
 import { Engine } from './engine.ts';
 
 /** One binlog file: its bytes, and how many of them an fsync has covered. */
@@ -61,6 +62,7 @@ export class MysqldDisk {
   /** Names in mysqld-auto.cnf. */
   persisted: string[] = [];
   cutPlan: CutPlan | null = null;
+  removedByCuts = GtidSet.EMPTY;
   openedMark: Readonly<{ pid: number; epoch: number }> | null = null;
   /** Pid of the mysqld that holds the lock on ibdata1; null: none. */
   holder: number | null = null;
@@ -85,7 +87,8 @@ export class MysqldDisk {
 
   /** Nothing is left of it. No mysqld runs. */
   wipe(): void {
-    this.restore({ serverUuid: null, index: [], files: new Map(), engine: new Engine(), persisted: [] });
+    const nothing = { serverUuid: null, index: [], persisted: [], removedByCuts: GtidSet.EMPTY };
+    this.restore({ ...nothing, files: new Map(), engine: new Engine() });
     this.present = false;
     this.cutPlan = null;
     this.openedMark = null;
@@ -99,11 +102,12 @@ export class MysqldDisk {
       files: new Map([...this.files].map(([name, file]) => [name, file.copy()])),
       engine: this.engine.copy(),
       persisted: [...this.persisted],
+      removedByCuts: this.removedByCuts,
     };
   }
 
   /** No mysqld runs. */
-  restore({ serverUuid, index, files, engine, persisted }: DatadirSnapshot): void {
+  restore({ serverUuid, index, files, engine, persisted, removedByCuts }: DatadirSnapshot): void {
     if (this.holder !== null) throw new Error(`datadir restored under mysqld ${this.holder}`);
     this.serverUuid = serverUuid;
     this.index = [...index];
@@ -111,6 +115,7 @@ export class MysqldDisk {
     for (const [name, file] of files) this.files.set(name, file.copy());
     this.engine = engine.copy();
     this.persisted = [...persisted];
+    this.removedByCuts = removedByCuts;
   }
 }
 
@@ -120,6 +125,7 @@ export type DatadirSnapshot = Readonly<{
   files: ReadonlyMap<string, BinlogFile>;
   engine: Engine;
   persisted: readonly string[];
+  removedByCuts: GtidSet;
 }>;
 
 /** Of an index line: mysqld writes `./binlog.000001`. */

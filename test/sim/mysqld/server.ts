@@ -8,6 +8,7 @@ import { PhxError } from '../../../base/errors.ts';
 import { EventSplitter } from '../../../binlogsvr/event-splitter.ts';
 import { EVENT_FLAG_IN_USE } from '../../../mysql/binlog-event.ts';
 import { BinlogFileScanner } from '../../../mysql/binlog-file.ts';
+import { GtidSet } from '../../../mysql/gtid-set.ts';
 import type { SimProcess } from '../process.ts';
 import { SimAdmin } from './admin.ts';
 import { type CutTransaction, decodeTransaction } from './binlog-bytes.ts';
@@ -71,6 +72,11 @@ export class SimMysqldServer implements MysqldServer {
         await this.#perform(plan);
         return true;
       },
+      removed: () => this.#do('read what was cut', () => disk.removedByCuts),
+      forgetRemoved: () =>
+        this.#do('forget what was cut', () => {
+          disk.removedByCuts = GtidSet.EMPTY;
+        }),
     };
   }
 
@@ -154,6 +160,9 @@ export class SimMysqldServer implements MysqldServer {
         disk.serverUuid = plan.serverUuid;
       });
     }
+    await this.#write('note what is cut', () => {
+      disk.removedByCuts = disk.removedByCuts.union(GtidSet.parse(plan.gtids ?? ''));
+    });
     await this.#write('write index', () => {
       disk.index = [...plan.keep];
     });

@@ -14,11 +14,12 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readBinlogFile, readBinlogIndex } from '../../../agent/host/binlog-files.ts';
-import { CUT_STEPS, type CutStep, cut, finishCut } from '../../../agent/host/tail-cutter.ts';
+import { CUT_STEPS, type CutStep, cut, finishCut, readRemoved } from '../../../agent/host/tail-cutter.ts';
 import { planCut } from '../../../agent/tail-cut.ts';
 import { findTail, type TailComparer } from '../../../agent/tail-scan.ts';
 import { silentLogger } from '../../../base/ports.ts';
 import { BinlogFileScanner, type ScannedTransaction } from '../../../mysql/binlog-file.ts';
+import { GtidSet } from '../../../mysql/gtid-set.ts';
 
 const TESTDATA = fileURLToPath(new URL('../../../mysql/testdata', import.meta.url));
 const FILES = readdirSync(TESTDATA)
@@ -50,7 +51,7 @@ const storeWithout = (lost: ReadonlySet<string>): TailComparer => ({
 describe('cutting the tail of a real binlog', () => {
   let dir: string;
   let datadir: string;
-  let paths: { plan: string; autoCnf: string; cutDir: string };
+  let paths: { plan: string; autoCnf: string; cutDir: string; removed: string };
   let all: { file: string; transaction: ScannedTransaction }[];
 
   beforeEach(() => {
@@ -60,7 +61,10 @@ describe('cutting the tail of a real binlog', () => {
     for (const name of FILES) cpSync(join(TESTDATA, name), join(datadir, name));
     writeFileSync(join(datadir, 'binlog.index'), FILES.map((name) => `./${name}\n`).join(''));
     writeFileSync(join(datadir, 'auto.cnf'), '[auto]\nserver-uuid=11111111-1111-1111-1111-111111111111\n');
-    paths = { plan: join(dir, 'run', 'cut-plan.json'), autoCnf: join(datadir, 'auto.cnf'), cutDir: join(dir, 'cut') };
+    paths = {
+      ...{ plan: join(dir, 'run', 'cut-plan.json'), cutDir: join(dir, 'cut') },
+      ...{ autoCnf: join(datadir, 'auto.cnf'), removed: join(datadir, 'removed') },
+    };
     all = FILES.flatMap((file) => transactionsOf(join(datadir, file)).map((transaction) => ({ file, transaction })));
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
@@ -113,6 +117,9 @@ describe('cutting the tail of a real binlog', () => {
       expect(lastFile.length).toBe(first.transaction.startOffset);
       expect((lastFile[21] as number) & 1, 'marked as not closed').toBe(1);
       expect(readFileSync(paths.autoCnf, 'utf8')).toContain(UUID);
+      const removed = await readRemoved(paths.removed);
+      expect(removed.toString()).toBe(GtidSet.of(...lostFrom(at)).toString());
+      rmSync(paths.removed);
       expect((await findTail(await index(), FILES_HERE, storeWithout(lostFrom(at)))).held).toBe(true);
       const scanner = new BinlogFileScanner();
       scanner.push(lastFile);
