@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { defaultCacheDir } from '../base/cache-dir.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import type { MysqlInstall } from '../base/mysql-install.ts';
 import { provisionFromApt } from './apt-mysql.ts';
@@ -58,15 +58,6 @@ export async function findMysqld(options: FindMysqldOptions): Promise<MysqlInsta
       hint: error.hint ?? INSTALL_HINT,
     });
   }
-}
-
-/** Per user, never in the system. */
-export function defaultCacheDir(env: NodeJS.ProcessEnv): string {
-  const chosen = env['PHXSQL_CACHE'];
-  if (chosen !== undefined && chosen !== '') return chosen;
-  const xdg = env['XDG_CACHE_HOME'];
-  if (xdg?.startsWith('/') === true) return join(xdg, 'phxsql');
-  return join(env['HOME'] ?? homedir(), '.cache', 'phxsql');
 }
 
 async function probeNamed(named: string): Promise<MysqlInstall> {

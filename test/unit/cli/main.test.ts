@@ -1,6 +1,17 @@
 import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -43,6 +54,21 @@ describe('phxsql', () => {
     const help = phxsql('--help');
     expect(help.status).toBe(0);
     expect(help.stdout).not.toContain('internal');
+  });
+
+  it('keeps compiled code where nobody else can put any', () => {
+    const from = (home: string) =>
+      spawnSync(process.execPath, [BIN, '--version'], { env: { HOME: home }, timeout: 30_000 });
+    expect(from(arena.dir).status).toBe(0);
+    const compiled = join(arena.dir, '.cache', 'phxsql', 'compiled');
+    expect(statSync(compiled).mode & 0o777).toBe(0o700);
+    expect(readdirSync(compiled)).not.toEqual([]);
+    rmSync(compiled, { recursive: true });
+    mkdirSync(compiled);
+    chmodSync(compiled, 0o777);
+    expect(from(arena.dir).status).toBe(0);
+    expect(readdirSync(compiled)).toEqual([]);
+    expect(from(BIN).status, 'a home that is none').toBe(0);
   });
 
   it('explains every command, with an example', () => {

@@ -2,9 +2,10 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { defaultCacheDir } from '../../../base/cache-dir.ts';
 import { PercentReporter } from '../../../deploy/apt-download.ts';
 import { provisionFromApt } from '../../../deploy/apt-mysql.ts';
-import { defaultCacheDir, findMysqld } from '../../../deploy/mysql-provision.ts';
+import { findMysqld } from '../../../deploy/mysql-provision.ts';
 import { debianArch, judgeVersion } from '../../../deploy/mysqld-probe.ts';
 
 const ORACLE = '/usr/sbin/mysqld  Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL)';
