@@ -15,7 +15,10 @@ export function statusText(status: ClusterStatus): string {
       node.lagMs === null ? '-' : `${node.lagMs} ms`,
     ]),
   ];
-  const reasons = status.nodes.filter((node) => node.reason !== '').map((node) => `node ${node.id}: ${node.reason}`);
+  const reasons = status.nodes
+    .map((node) => ({ id: node.id, said: [node.reason, logHeld(node)].filter((each) => each !== '').join('; ') }))
+    .filter(({ said }) => said !== '')
+    .map(({ id, said }) => `node ${id}: ${said}`);
   return [heading(status), '', ...columns(rows), ...(reasons.length > 0 ? ['', ...reasons] : [])].join('\n');
 }
 
@@ -43,6 +46,19 @@ function shortReason(node: NodeState): string {
   if (SERVING.has(node.state) || node.state === 'down' || node.reason === '') return '';
   return ` (${node.reason.replace(/\d+(\.\d+)?( ?ms| ?s)\b/g, '… ')})`.replace(/ +\)/, ')');
 }
+
+/** Said only where the log is longer than it was meant to be, or somebody fell behind it. */
+function logHeld({ log }: NodeState): string {
+  if (log === null) return '';
+  const { heldBy, leftBehind, bytes, keepBytes, capBytes } = log;
+  const size = `${gib(bytes)} of log on disk, ${gib(keepBytes)} meant, at most ${gib(capBytes)} for a member`;
+  return [
+    ...(heldBy === '' ? [] : [`keeps old log for ${heldBy} (${size})`]),
+    ...(leftBehind.length === 0 ? [] : [`the log no longer waits for node ${leftBehind.join(', ')}: to be cloned`]),
+  ].join('; ');
+}
+
+const gib = (bytes: number): string => `${(bytes / 1024 ** 3).toFixed(bytes < 1024 ** 3 ? 2 : 0)} GiB`;
 
 const address = ({ host, port }: Readonly<{ host: string; port: number }>): string =>
   host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;

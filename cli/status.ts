@@ -1,7 +1,7 @@
 import type { NodeId } from '../base/brands.ts';
 import type { NodePids } from '../base/ipc.ts';
 import type { NodeAddress } from '../base/topology.ts';
-import type { MemberStatus, NodeStatus, View } from '../proto/binlogsvr-types.ts';
+import type { MemberStatus, NodeStatus, PurgeStatus, View } from '../proto/binlogsvr-types.ts';
 import { NO_PIDS } from './pids-file.ts';
 
 /**
@@ -40,6 +40,8 @@ export type NodeState = Readonly<{
   executedIndex: number | null;
   chosenIndex: number | null;
   lagMs: number | null;
+  /** What of the log it keeps on disk, and for whom. */
+  log: PurgeStatus | null;
   pids: NodePids;
 }>;
 
@@ -134,10 +136,10 @@ function nodeState(
   const at = (port: number): HostPort => ({ host: node.host, port });
   const places = { rw: at(node.rw), ro: at(node.ro), dump: at(node.dump), rpc: at(node.rpc), mysql: at(node.mysql) };
   if ('error' in reply) {
-    const unknown = { gtidExecuted: null, executedIndex: null, chosenIndex: null, lagMs: null };
+    const unknown = { gtidExecuted: null, executedIndex: null, chosenIndex: null, lagMs: null, log: null };
     return { id: node.id, state: 'down', reason: reply.error, reachable: false, ...places, ...unknown, pids: livePids };
   }
-  const { view, executedIndex, lagMs, pidsJson, badValues = '' } = reply.status;
+  const { view, executedIndex, lagMs, pidsJson, badValues = '', purge } = reply.status;
   const { state, reason } = stateOf(view, newest ?? view, master);
   return {
     id: node.id,
@@ -149,6 +151,7 @@ function nodeState(
     executedIndex,
     chosenIndex: view.chosenIndex,
     lagMs: Math.round(lagMs),
+    log: purge,
     pids: parsePids(pidsJson) ?? livePids,
   };
 }

@@ -5,7 +5,14 @@ import { planCluster } from '../../../cli/cluster-dir.ts';
 import { NO_PIDS } from '../../../cli/pids-file.ts';
 import { mergeStatus, type Reply } from '../../../cli/status.ts';
 import { isReady, statusLine, statusText } from '../../../cli/status-text.ts';
-import type { AgentReport, MemberKind, MemberStatus, NodeStatus, View } from '../../../proto/binlogsvr-types.ts';
+import type {
+  AgentReport,
+  MemberKind,
+  MemberStatus,
+  NodeStatus,
+  PurgeStatus,
+  View,
+} from '../../../proto/binlogsvr-types.ts';
 import { nodesOf } from '../../../proto/member-nodes.ts';
 import { replicaReport } from '../../support/agent-report.ts';
 
@@ -63,6 +70,14 @@ function up(
   };
 }
 
+/** What it keeps of the log. */
+const keeping = (more: Partial<PurgeStatus>): Partial<NodeStatus> => ({
+  purge: {
+    ...{ firstRetained: 1, bytes: 5 * 1024 ** 3, keepMs: 1, keepBytes: 4 * 1024 ** 3, capBytes: 16 * 1024 ** 3 },
+    ...{ needs: [], heldBy: '', leftBehind: [], ...more },
+  },
+});
+
 const MASTER: Partial<AgentReport> = { role: 'master', servingReads: false, servingWrites: true };
 const master = (view: Partial<View> = {}, agent: Partial<AgentReport> = {}): Reply =>
   up(1, { leaseRemainingMs: 2500.9, leader: true, ...view }, { ...MASTER, ...agent });
@@ -82,8 +97,8 @@ describe('status', () => {
     const status = merge(master(), up(2), DOWN);
     expect(Object.keys(status)).toEqual(['cluster', 'epoch', 'master', 'lease', 'gtid', 'chosenIndex', 'nodes']);
     expect(Object.keys(status.lease)).toEqual(['holder', 'remainingMs']);
-    const names =
-      'id state reason reachable rw ro dump rpc mysql gtidExecuted executedIndex chosenIndex lagMs pids'.split(' ');
+    const agreed = 'id state reason reachable rw ro dump rpc mysql gtidExecuted executedIndex chosenIndex lagMs pids';
+    const names = [...agreed.split(' '), 'log'];
     for (const node of status.nodes) {
       expect(Object.keys(node).sort()).toEqual([...names].sort());
       expect(Object.keys(node.pids).sort()).toEqual(['agent', 'binlogsvr', 'mysqld', 'proxy', 'supervisor', 'sync']);
@@ -257,6 +272,16 @@ describe('status for people', () => {
     expect(lines[0]).toBe('cluster c: master 1, epoch 4, lease 2500 ms, log 100');
     expect(lines.some((line) => /^ {2}2 +slave +127\.0\.0\.1:54331 /.test(line))).toBe(true);
     expect(lines.at(-1)).toBe('node 3: no answer');
+  });
+
+  it('says for whom the log is kept, and who is not waited for', () => {
+    const log = keeping({ heldBy: 'node 3 at 12', leftBehind: [2] });
+    const status = merge(master(), up(2, {}, {}, log), up(3, {}, {}, keeping({})));
+    expect(statusText(status).split('\n').slice(-1)).toEqual([
+      'node 2: keeps old log for node 3 at 12 (5 GiB of log on disk, 4 GiB meant, at most 16 GiB for a member); ' +
+        'the log no longer waits for node 2: to be cloned',
+    ]);
+    expect(status.nodes.map(({ log: kept }) => kept?.heldBy)).toEqual([undefined, 'node 3 at 12', '']);
   });
 
   it('changes its one line only when something happened', () => {
