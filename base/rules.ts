@@ -8,6 +8,8 @@ export const RULES = {
   majority: 'a value is chosen, a ballot won, by more than half of the voters',
   'accept-needs-promise': 'an acceptor accepts nothing below the ballot it promised',
   'ack-after-fsync': 'a promise or an accepted leaves only when the record it rests on is on disk',
+  'found-is-on-disk':
+    'what a store finds when it is opened is on disk before anybody hears of it: the process before may have died between write and fsync',
   'apply-in-order': 'a value is applied, and so acknowledged, only when every lower instance is chosen',
   'own-above-found': 'a new leader puts its own values only above the highest accepted one it found',
   'change-travels-alone': 'a change of the voters is proposed with nothing under way before, beside or behind it',

@@ -78,10 +78,24 @@ export async function openAcceptor(
   }
   const db = await openExisting(path);
   try {
+    await syncFound(path);
     return { db, ...(await readIdentity(db, path, options)) };
   } catch (error) {
     await db.close();
     throw error;
+  }
+}
+
+/**
+ * LevelDB has moved what it found in its log into a synced table and named a new manifest with it; but it does not sync the
+ * folder. A power cut would bring the old manifest back, and with it a log whose end its process never synced.
+ */
+async function syncFound(path: string): Promise<void> {
+  if (!ruleHolds('found-is-on-disk')) return;
+  try {
+    await syncDirectory(path);
+  } catch (error) {
+    throw storeIo(`sync store ${path}`, error);
   }
 }
 

@@ -1,4 +1,5 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 /** Readers see the old text or the new one, whole; `durable` ones outlive a power cut. Mode 0600. */
 export function writeAtomically(path: string, text: string, durability: 'durable' | 'fleeting'): void {
@@ -12,6 +13,17 @@ export function writeAtomically(path: string, text: string, durability: 'durable
     closeSync(file);
   }
   renameSync(temporary, path);
+  if (durability === 'durable') syncFolder(dirname(path));
+}
+
+/** A name is on disk once its folder is. */
+function syncFolder(path: string): void {
+  const folder = openSync(path, 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
 }
 
 /** A log is begun anew, the last one kept as `.1`, when it has grown beyond this. Looked at when its process starts. */
