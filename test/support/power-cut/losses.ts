@@ -29,8 +29,9 @@ export type Losses = Readonly<{
  * What a power cut takes away, now that all processes are dead.
  *
  *   data    on disk: ended before a sync of that file began. Else each page of it has its own chance ('some').
- *   names   on disk: ended before a sync of the folder began. A new file's name comes with the first sync of the file itself,
- *           as on ext4, XFS and btrfs. Of the rest a folder keeps the first few ('some'): file systems keep their order.
+ *   names   on disk: ended before a sync of the folder began. The name a file was made or renamed with also comes with the next
+ *           sync of the file itself, as on ext4, XFS and btrfs. Of the rest a folder keeps the first few ('some'): file
+ *           systems keep their order.
  *
  * `mine`: does the change belong to what is cut?
  */
@@ -71,7 +72,7 @@ export function lossesOf(
   const open = journal.names.filter((change) => {
     const path = change.type === 'rename' ? change.to : change.path;
     if (!mine.path(path) || journal.failed.has(change.seq)) return false;
-    if (change.type === 'create' && syncedBy(change.ino, change.seq)) return false;
+    if (change.type !== 'unlink' && syncedBy(change.ino, change.seq)) return false;
     return !change.folders.every((folder) => syncedBy(folder, change.seq));
   });
   const byFolder = Map.groupBy(open, ({ folders }) => folders[0] ?? 0);

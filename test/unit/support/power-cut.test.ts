@@ -143,14 +143,16 @@ describe.skipIf(powerCutUnavailable !== null)('a disk that loses its power', () 
     expect([report.lost, report.names]).toEqual([6, 1]);
   });
 
-  test('names: a rename and a removal count once their folder was synced', async () => {
-    for (const name of ['x', 'y', 'z', 'w']) writeFileSync(at(name), name);
+  test('names: a rename counts once its folder or the file was synced, a removal once its folder was', async () => {
+    for (const name of ['v', 'w', 'x', 'y', 'z']) writeFileSync(at(name), name);
     await run(`
       const fd = put('x.new', 'newer'); fs.fsyncSync(fd); fs.renameSync(at('x.new'), at('x')); fs.rmSync(at('y'));
       sync('');
       fs.renameSync(at('x'), at('z')); fs.unlinkSync(at('w'));
+      fs.renameSync(at('v'), at('u')); sync('u');
     `);
     cut();
+    expect(text('u')).toBe('v');
     expect(['x', 'z', 'w'].map(text)).toEqual(['newer', 'z', 'w']);
     expect([existsSync(at('y')), existsSync(at('x.new'))]).toEqual([false, false]);
   });
