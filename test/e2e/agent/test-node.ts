@@ -16,6 +16,7 @@ import { freePort, testMysqlInstall } from '../../support/mysqld.ts';
 import { eventually } from '../../support/wait.ts';
 import { FakeBinlogsvr } from './fake-binlogsvr.ts';
 import { LocalHost } from './local-host.ts';
+import type { MortalLife } from './mortal-life.ts';
 
 const SECRET = 'a secret of tests';
 export const ROOT_PASSWORD = "it's a \\ password";
@@ -32,6 +33,7 @@ export class TestNode implements AsyncDisposable {
   readonly address: NodeAddress;
   readonly #dump: DumpServer;
   #agent: Agent | null = null;
+  #hangUp: () => void = () => {};
   readonly #connections: Connection[] = [];
 
   private constructor(address: NodeAddress, server: DumpServer, store: FakeBinlogsvr) {
@@ -61,7 +63,8 @@ export class TestNode implements AsyncDisposable {
     return node;
   }
 
-  async startAgent(): Promise<void> {
+  /** `life`: how long it has. */
+  async startAgent(life?: MortalLife): Promise<void> {
     const record =
       (level: string) =>
       (message: string, fields: Readonly<Record<string, unknown>> = {}): void => {
@@ -71,28 +74,37 @@ export class TestNode implements AsyncDisposable {
       };
     const log: Logger = { debug: record('debug'), info: record('info'), warn: record('warn'), error: record('error') };
     const security = { clusterSecret: SECRET, tls: null };
+    const server = new LocalMysqld({
+      self: this.address,
+      dataDir: this.dir,
+      templateDir: null,
+      mysqlInstall: testMysqlInstall(),
+      host: this.host,
+      security,
+      rootPasswordFile: join(this.dir, 'root.password'),
+      userMysqldSettings: { innodb_buffer_pool_size: '32M', innodb_redo_log_capacity: '16M' },
+      clock: systemClock,
+      log,
+    });
+    const { cutPlan: plan, autoCnf, cutDir, cutRemoved: removed } = this.paths;
     this.#agent = await startAgent({
       self: this.address,
       nodes: [this.address, { ...this.address, id: nodeId(2) }],
-      client: this.store,
-      server: new LocalMysqld({
-        self: this.address,
-        dataDir: this.dir,
-        templateDir: null,
-        mysqlInstall: testMysqlInstall(),
-        host: this.host,
-        security,
-        rootPasswordFile: join(this.dir, 'root.password'),
-        userMysqldSettings: { innodb_buffer_pool_size: '32M', innodb_redo_log_capacity: '16M' },
-        clock: systemClock,
-        log,
-      }),
+      client: life?.client(this.store) ?? this.store,
+      server: life?.server(server, { plan, autoCnf, cutDir, removed }) ?? server,
       security,
       lease: DEFAULT_LEASE,
-      clock: systemClock,
+      clock: life?.clock(systemClock) ?? systemClock,
       random: new Prng(1),
       log,
     });
+    this.#hangUp = () => server.admin.reset();
+  }
+
+  /** Of an agent whose life is over: as with its process, its connections end. */
+  buryAgent(): void {
+    this.#agent = null;
+    this.#hangUp();
   }
 
   get agent(): Agent {
