@@ -27,3 +27,9 @@ export type NodePids = Readonly<{
   sync: number | null;
   proxy: readonly number[];
 }>;
+
+/** Supervisor -> each of its children, again and again, and the answer: the same message. */
+export type AliveQuestion = Readonly<{ kind: 'alive' }>;
+
+export const isAliveMessage = (message: unknown): message is AliveQuestion =>
+  typeof message === 'object' && message !== null && (message as { kind?: unknown }).kind === 'alive';

@@ -1,8 +1,10 @@
 import type { ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { isAliveMessage } from '../base/ipc.ts';
 import type { Clock, Logger } from '../base/ports.ts';
 import { openLog } from './files.ts';
 import type { Command, Launcher } from './launcher.ts';
+import { ASK_EVERY_MS, asked, HEARD, isFrozen, type Liveness, NOT_ASKED, type Patience } from './liveness.ts';
 import { identify, type ProcessId, signalProcess } from './processes.ts';
 import { afterDeath, NO_DEATHS, type RestartState } from './restart-policy.ts';
 
@@ -16,6 +18,8 @@ import { afterDeath, NO_DEATHS, type RestartState } from './restart-policy.ts';
  *                        │  ▼                     ▼      │
  *                        │ stopping ──death──► stopped   │
  *                        └───────────────────────────────┘
+ *
+ * One that is running and does not answer any more (liveness.ts) is killed: that is a death like any other.
  */
 export type ChildEvents = Readonly<{
   /** Spawned: `send` reaches it from now on (messages wait until it listens). */
@@ -34,6 +38,10 @@ export type ChildOptions = Readonly<{
   events?: ChildEvents;
   /** Instead of the policy of restart-policy.ts: always after this time. */
   restartDelayMs?: number;
+  /** It answers the question whether it lives; absent: it is not asked. */
+  patience?: Patience;
+  /** Default: ASK_EVERY_MS. */
+  askEveryMs?: number;
 }>;
 
 /** In the environment of a child whose life before ended by one of these: nobody sent them, it went wrong by itself. */
@@ -52,6 +60,8 @@ export class Child {
   /** The fault that ended the last life, or null. */
   #diedOf: string | null = null;
   #cancelWait: () => void = () => {};
+  #liveness: Liveness = NOT_ASKED;
+  #cancelAsk: () => void = () => {};
   #waitingMessages = 0;
   #onStopped: (() => void)[] = [];
 
@@ -89,11 +99,31 @@ export class Child {
       // Could not be started, or a message could not be sent: only the first ends it.
       if (child.pid === undefined) end({ error: error.message });
     });
-    child.on('message', (message) => events?.message?.(message));
+    child.on('message', (message) => {
+      if (!isAliveMessage(message)) events?.message?.(message);
+      else if (this.#process === child) this.#liveness = HEARD;
+    });
     if (child.pid === undefined) return;
     this.#id = identify(child.pid) ?? { pid: child.pid, startTicks: -1 };
     log.info('process started', { process: name, child: child.pid });
     events?.up?.(child.pid);
+    this.#liveness = NOT_ASKED;
+    this.#ask();
+  }
+
+  #ask(): void {
+    const { patience, clock, askEveryMs = ASK_EVERY_MS, log, name } = this.#options;
+    if (patience === undefined) return;
+    this.#cancelAsk = clock.after(askEveryMs, () => {
+      if (isFrozen(this.#liveness, patience)) {
+        log.error('process does not answer: killed', { process: name, child: this.pid, ...this.#liveness });
+        this.#signal('SIGKILL');
+        return;
+      }
+      this.#liveness = asked(this.#liveness);
+      this.send({ kind: 'alive' });
+      this.#ask();
+    });
   }
 
   /** False when there is no child, or one that does not read: the message is dropped (each tells the whole state). */
@@ -132,6 +162,7 @@ export class Child {
 
   #begun(): Promise<void> {
     this.#cancelWait();
+    this.#cancelAsk();
     if (this.#state === 'running') this.#state = 'stopping';
     if (this.#state !== 'stopping') {
       this.#state = 'stopped';
@@ -147,6 +178,7 @@ export class Child {
   #ended(livedMs: number, how: Readonly<Record<string, unknown>>): void {
     const { log, clock, events } = this.#options;
     const stopping = this.#state === 'stopping';
+    this.#cancelAsk();
     const fields = { process: this.name, child: this.pid, livedMs: Math.round(livedMs), ...how };
     this.#process = null;
     this.#id = null;

@@ -5,6 +5,7 @@ import type { Clock, Logger } from '../base/ports.ts';
 import { Child } from './child.ts';
 import type { Command } from './launcher.ts';
 import { Launcher } from './launcher.ts';
+import { COMPONENT_PATIENCE, PROXY_PATIENCE } from './liveness.ts';
 import { MysqldChild } from './mysqld-child.ts';
 import { allPids, writePids } from './pids-file.ts';
 
@@ -16,6 +17,8 @@ import { allPids, writePids } from './pids-file.ts';
  *                ├─ agent                         restarted; mysqld stays (a witness has neither)
  *                ├─ proxy worker × N              restarted, gets the last view
  *                └─ mysqld                        started and ended only by word of the agent
+ *
+ * A component that does not answer any more, though it runs, is killed and started again (liveness.ts).
  */
 export type SupervisorOptions = Readonly<{
   nodeDir: string;
@@ -28,6 +31,8 @@ export type SupervisorOptions = Readonly<{
   clock: Clock;
   log: Logger;
   launcher?: Launcher;
+  /** How often each component is asked whether it lives. Default: liveness.ts. */
+  askEveryMs?: number;
 }>;
 
 /** How long each may take to end by itself. The agent's covers handing over, draining and mysqld's own shutdown. */
@@ -52,9 +57,11 @@ export class Supervisor {
     const launcher = options.launcher ?? new Launcher(nodeDir, log);
     const logFile = (name: string): string => join(nodeDir, 'log', `${name}.log`);
     const common = { launcher, clock, log };
+    const asked = options.askEveryMs === undefined ? {} : { askEveryMs: options.askEveryMs };
+    const watched = { ...common, ...asked, patience: COMPONENT_PATIENCE };
     this.#mysqld = new MysqldChild({ ...common, changed: () => this.#mysqldChanged() });
     this.#binlogsvr = new Child({
-      ...common,
+      ...watched,
       name: 'binlogsvr',
       command: options.binlogsvr,
       logFile: logFile('binlogsvr'),
@@ -64,7 +71,7 @@ export class Supervisor {
       options.agent === null
         ? null
         : new Child({
-            ...common,
+            ...watched,
             name: 'agent',
             command: options.agent,
             logFile: logFile('agent'),
@@ -80,7 +87,8 @@ export class Supervisor {
     this.#proxies = options.proxies.map((command, i) => {
       const name = options.proxies.length === 1 ? 'proxy' : `proxy-${i + 1}`;
       const child: Child = new Child({
-        ...common,
+        ...watched,
+        patience: PROXY_PATIENCE,
         name,
         command,
         logFile: logFile(name),

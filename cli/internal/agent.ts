@@ -9,11 +9,12 @@ import { createBinlogsvrClient } from '../../proto/binlogsvr-client.ts';
 import { readNodeConfig } from '../config.ts';
 import { createLogger } from '../logger.ts';
 import { readMysqlInstall } from '../node-dir.ts';
-import { dieWithSupervisor, onStop } from './component.ts';
+import { answerSupervisor, dieWithSupervisor, onStop } from './component.ts';
 
 /** The owner of the node's mysqld, which the supervisor runs for it. */
 export async function runAgent(file: string): Promise<void> {
   dieWithSupervisor();
+  answerSupervisor();
   const config = readNodeConfig(file);
   const { self, nodes, dataDir, security, lease } = config;
   const log = createLogger('agent', config.node);

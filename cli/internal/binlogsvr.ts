@@ -16,7 +16,7 @@ import { createLogger } from '../logger.ts';
 import { LoneFounder } from '../lone-founder.ts';
 import { readMysqlInstall } from '../node-dir.ts';
 import { appendStoreOf } from './append-store.ts';
-import { dieWithSupervisor, onStop } from './component.ts';
+import { answerSupervisor, dieWithSupervisor, onStop, watchSupervisor } from './component.ts';
 
 /**
  * Server ids of what is no mysqld but speaks its replication protocol: far above the node ids (1..255) mysqlds have, so
@@ -32,6 +32,7 @@ const dumpServerId = (node: NodeId): number => 0x7f00_0100 + node;
  */
 export async function runBinlogsvr(file: string): Promise<void> {
   dieWithSupervisor();
+  const questions = answerSupervisor();
   const config = readNodeConfig(file);
   const { cluster, node, self, security, lease, dataDir } = config;
   // An adopted server founds its cluster alone: an empty node beside it must never be the first to speak.
@@ -39,6 +40,7 @@ export async function runBinlogsvr(file: string): Promise<void> {
   const alone = new LoneFounder(dataDir, config.join === null && nodes.length === 1);
   const log = createLogger('binlogsvr', node);
   const clock = systemClock;
+  watchSupervisor(questions, clock, log);
   const witness = config.join?.kind === 'witness';
   const binlogsvr = await startBinlogsvr({
     cluster,
@@ -56,6 +58,7 @@ export async function runBinlogsvr(file: string): Promise<void> {
     version: version(),
     mysqlVersion: witness ? '' : readMysqlInstall(config).version,
     suspectStore: process.env[DIED_OF] !== undefined,
+    waitForStore: true,
     onFatal: (error) => {
       // An acceptor that cannot remember must not answer.
       log.error('the store failed: this process ends', { reason: String(error) });

@@ -4,11 +4,12 @@ import type { ToProxy } from '../../proxy/view.ts';
 import { startProxyWorker } from '../../proxy/worker.ts';
 import { readNodeConfig } from '../config.ts';
 import { createLogger } from '../logger.ts';
-import { dieWithSupervisor, onStop } from './component.ts';
+import { answerSupervisor, dieWithSupervisor, onStop } from './component.ts';
 
 /** One proxy worker; the supervisor's feed tells it where the master is. */
 export async function runProxy(file: string): Promise<void> {
   dieWithSupervisor();
+  answerSupervisor();
   const config = readNodeConfig(file);
   const { host, rw, ro } = config.self;
   const worker = await startProxyWorker({

@@ -17,7 +17,10 @@ beforeEach(() => {
 });
 afterEach(() => arena[Symbol.asyncDispose]());
 
-const start = (binlogsvrKind = 'plain') => arena.run('supervisor.ts', nodeDir, arena.events, keepFile, binlogsvrKind);
+const start = (binlogsvrKind = 'plain', ...more: string[]) =>
+  arena.run('supervisor.ts', nodeDir, arena.events, keepFile, binlogsvrKind, ...more);
+/** How often components are asked where a test waits for one that does not answer. */
+const ASK_EVERY_MS = '250';
 
 /** Once all is up: the pids the supervisor has written. */
 async function allUp(binlogsvrKind = 'plain'): Promise<NodePids> {
@@ -101,6 +104,27 @@ describe('supervisor', () => {
     await until(() => arena.of('short', 'started').length >= 4);
     const pids = readLivePids(nodeDir);
     expect(pids.agent).not.toBeNull();
+  });
+
+  it.each(['agent', 'proxy', 'binlogsvr'] as const)('replaces a frozen %s, and nothing else', async (frozen) => {
+    start('plain', ASK_EVERY_MS);
+    const before = await allUp();
+    const pid = frozen === 'proxy' ? (before.proxy[0] ?? 0) : (before[frozen] ?? 0);
+    process.kill(pid, 'SIGSTOP');
+    const after = await until(() => {
+      const pids = readLivePids(nodeDir);
+      return !allPids(pids).includes(pid) && allPids(pids).length === 6 && pids;
+    }, 20_000);
+    expect(after.mysqld).toBe(before.mysqld);
+    expect(allPids(after).filter((each) => !allPids(before).includes(each))).toHaveLength(1);
+  });
+
+  it('frozen itself, is killed by its binlogsvr and takes the node along', async () => {
+    const supervisor = start('watcher', ASK_EVERY_MS);
+    const ids = identified(await allUp('watcher'));
+    await until(() => arena.of('watcher', 'asked').length > 0);
+    supervisor.kill('SIGSTOP');
+    expect(await waitGone(ids, 20_000)).toEqual([]);
   });
 
   it('killed with -9 takes all its children along', async () => {

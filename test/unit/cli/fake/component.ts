@@ -1,4 +1,7 @@
 import { appendFileSync, existsSync } from 'node:fs';
+import { systemClock } from '../../../../base/system-clock.ts';
+import { answerSupervisor, watchSupervisor } from '../../../../cli/internal/component.ts';
+import { createLogger } from '../../../../cli/logger.ts';
 
 /**
  * Stands for any process of a node: says what happens to it in the file EVENTS, one JSON object a line.
@@ -6,6 +9,7 @@ import { appendFileSync, existsSync } from 'node:fs';
  *   plain     lives until SIGTERM
  *   short     ends at once
  *   stubborn  ignores SIGTERM
+ *   watcher   kills its supervisor when that is frozen
  *   agent     has mysqld started if there is none (unless it ended before), stops it on SIGTERM, then ends; while FILE
  *             exists it leaves mysqld alone when it ends; sends a signal to the pid 1 of another world when it starts
  */
@@ -20,7 +24,16 @@ setInterval(() => {}, 1_000_000);
 let mysqldPid: number | null = null;
 let stopping = false;
 
+const questions = answerSupervisor();
+if (kind === 'watcher') {
+  watchSupervisor(questions, systemClock, createLogger(kind, 1), Number(process.env['FAKE_ASK_EVERY_MS']));
+}
+
 process.on('message', (message: { kind: string; pid?: number | null; exit?: unknown }) => {
+  if (message.kind === 'alive') {
+    if (kind === 'watcher') tell('asked');
+    return;
+  }
   tell('message', { message });
   if (kind !== 'agent' || message.kind !== 'mysqld') return;
   mysqldPid = message.pid ?? null;

@@ -4,8 +4,9 @@ import { createLogger } from '../../../../cli/logger.ts';
 import { onStopSignals } from '../../../../cli/signals.ts';
 import { Supervisor } from '../../../../cli/supervisor.ts';
 
-/** A supervisor over fake components. Usage: supervisor.ts NODE_DIR EVENTS KEEP_FILE BINLOGSVR_KIND */
-const [, , nodeDir = '', events = '', keepFile = '', binlogsvrKind = 'plain'] = process.argv;
+/** A supervisor over fake components. Usage: supervisor.ts NODE_DIR EVENTS KEEP_FILE BINLOGSVR_KIND [ASK_EVERY_MS] */
+const [, , nodeDir = '', events = '', keepFile = '', binlogsvrKind = 'plain', askEveryMs] = process.argv;
+if (askEveryMs !== undefined) process.env['FAKE_ASK_EVERY_MS'] = askEveryMs;
 const component = new URL('./component.ts', import.meta.url).pathname;
 const fake = (...args: string[]) => ({ file: process.execPath, args: [component, ...args] });
 
@@ -20,6 +21,7 @@ const supervisor = new Supervisor({
     return { [Symbol.asyncDispose]: async () => {} };
   },
   clock: systemClock,
+  ...(askEveryMs === undefined ? {} : { askEveryMs: Number(askEveryMs) }),
   log: createLogger('supervisor', 1),
 });
 process.on('message', () => void supervisor.killAll());
