@@ -1,11 +1,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Server } from '@grpc/grpc-js';
+import { requireFreeDisk } from '../base/disk-space.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import type { Clock, Logger, Random } from '../base/ports.ts';
 import type { LeaseTimes, NodeAddress, Security } from '../base/topology.ts';
 import type { AgentReport, NodeStatus, SyncStatus, View } from '../proto/binlogsvr-types.ts';
 import { SERVER_OPTIONS, serverCredentials } from '../proto/rpc-channel.ts';
+import { openWhenPossible } from './closed-store.ts';
 import { LevelDbLogStore } from './log-store.ts';
 import { NodeServices } from './node-services.ts';
 import { GrpcPeers } from './peers.ts';
@@ -17,6 +19,8 @@ import type { PeerAddress } from './values.ts';
 
 /** Running calls get this long at the end. */
 const CLOSE_MS = 500;
+/** With less, the next flush of LevelDB's 8 MiB buffer may fail: such a store is not opened, or it would end again at once. */
+const STORE_FREE_BYTES_MIN = 32 * 1024 * 1024;
 
 export type BinlogsvrOptions = Readonly<{
   cluster: string;
@@ -41,6 +45,8 @@ export type BinlogsvrOptions = Readonly<{
   mysqlVersion?: string;
   /** The process before died by a fault of its own, perhaps because of its store. */
   suspectStore?: boolean;
+  /** A store whose disk is full, or fails, is waited for; every call says so meanwhile. Default: it is thrown. */
+  waitForStore?: boolean;
   /** The store failed: the process has to end non-zero. Default: it does. */
   onFatal?: (error: unknown) => void;
 }>;
@@ -60,11 +66,13 @@ export type Binlogsvr = Readonly<{
 /**
  * One node's store of the replicated binlog: Paxos with its peers, the lease, and the calls of this node's agent, sync and
  * proxy. Listens, and answers Status with the reason why it does not vote yet, without waiting for any peer.
- * @throws PhxError PORT_IN_USE, DIR_IN_USE, DIR_FOREIGN, STORE_FORMAT, STORE_IO
+ * @throws PhxError PORT_IN_USE, DIR_IN_USE, DIR_FOREIGN, STORE_FORMAT; STORE_IO, DISK_TOO_SMALL
  */
 export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogsvr> {
   const { cluster, self, nodes, security, clock, random, log, lease } = options;
-  const { store, report: opened } = await openStore(options);
+  const { store, report: opened } = options.waitForStore
+    ? await openWhenPossible(() => openStore(options), options)
+    : await openStore(options);
   const peers = new GrpcPeers({ cluster, checksum: options.configChecksum, self, nodes, security, log });
   const server = new Server(SERVER_OPTIONS);
   const services = await NodeServices.open(
@@ -136,6 +144,7 @@ async function openStore(options: BinlogsvrOptions): Promise<{ store: LevelDbLog
     suspect: options.suspectStore ?? false,
   };
   await mkdir(storeOptions.dir, { recursive: true });
+  await requireFreeDisk(storeOptions.dir, STORE_FREE_BYTES_MIN, 'the store');
   let reason: string;
   try {
     const opened = await LevelDbLogStore.open(storeOptions);

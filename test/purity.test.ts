@@ -15,7 +15,7 @@ const ADAPTERS: readonly RegExp[] = [
   /^sync\/mysqld-source\.ts$/,
   /^base\/(system-clock|system-random|run-command|file-lock|disk-space)\.ts$/,
   // gRPC: peers and callers; and the process that has them.
-  /^binlogsvr\/(peers|rpc-server|binlogsvr)\.ts$/,
+  /^binlogsvr\/(peers|rpc-server|closed-store|binlogsvr)\.ts$/,
   // The replication protocol over TCP.
   /^binlogsvr\/dump-(server|session)\.ts$/,
   // LevelDB and the files beside it, behind LogStore (store-port.ts).
