@@ -6,10 +6,15 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Connection, createConnection } from 'mysql2/promise';
 import { INTERNAL_ACCOUNTS, internalPassword } from '../../base/accounts.ts';
+import { systemClock } from '../../base/system-clock.ts';
+import { existingCluster, statusSourceOf } from '../../cli/cluster-dir.ts';
+import { StatusCollector } from '../../cli/status-collector.ts';
 import { eventually } from './wait.ts';
 
 const run = promisify(execFile);
 export const BIN = fileURLToPath(new URL('../../bin/phxsql.js', import.meta.url));
+
+const STATUS_MS = 5000;
 
 export type HostPort = Readonly<{ host: string; port: number }>;
 
@@ -56,6 +61,8 @@ export class TestCluster implements AsyncDisposable {
   readonly dir: string;
   readonly #env: NodeJS.ProcessEnv;
   readonly offset: number;
+  /** For the cluster.json it was made by: others may add and remove nodes. */
+  #collector: { readonly written: string; readonly asks: StatusCollector } | null = null;
 
   private constructor(dir: string, offset: number) {
     this.dir = dir;
@@ -111,9 +118,20 @@ export class TestCluster implements AsyncDisposable {
     return stdout;
   }
 
-  /** The exit code tells whether there is a master; the JSON comes either way. */
+  /** As `phxsql status --json` prints it, with no process of its own: tests ask many times a second. */
   async status(): Promise<Status> {
+    const written = readFileSync(join(this.dir, 'cluster.json'), 'utf8');
+    if (this.#collector?.written !== written) {
+      await this.#collector?.asks.close();
+      const source = statusSourceOf(this.dir, existingCluster(this.dir));
+      this.#collector = { written, asks: new StatusCollector(source, systemClock) };
+    }
     // Tests share two cores with what they test: a node that is late is not down.
+    return (await this.#collector.asks.collect(STATUS_MS)) as Status;
+  }
+
+  /** By a process, as others script against it. The exit code tells whether there is a master; the JSON comes either way. */
+  async statusByCommand(): Promise<Status> {
     const text = await this.cli(['status', '--json', '--timeout', '5'], 10_000).catch(
       (error: { stdout?: string }) => error.stdout ?? '',
     );
@@ -286,6 +304,8 @@ export class TestCluster implements AsyncDisposable {
   }
 
   async destroy(): Promise<void> {
+    await this.#collector?.asks.close();
+    this.#collector = null;
     await this.cli(['cluster', 'destroy', '--yes']);
     rmSync(this.dir, { recursive: true, force: true });
     rmSync(`${this.dir}.settings.toml`, { force: true });
