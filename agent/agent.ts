@@ -3,8 +3,9 @@ import type { MonoMs } from '../base/brands.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import { InvariantError, unreachable } from '../base/invariant.ts';
 import type { AgentReport, AgentRole } from '../proto/binlogsvr-types.ts';
+import { Chores } from './chores.ts';
 import { type AgentContext, type AgentOptions, type Cure, Doubt, type Exposure, NotYet, Unfit } from './context.ts';
-import { type Action, decide, type Observation, syncAttached } from './decide.ts';
+import { type Action, decide, type Observation } from './decide.ts';
 import { demote } from './demotion.ts';
 import { DiskProbe } from './disk-probe.ts';
 import { handOver } from './hand-over.ts';
@@ -14,7 +15,7 @@ import { MysqldWatch } from './mysqld-watch.ts';
 import { heed } from './outcome.ts';
 import { GivenUp, openForWrites, promote } from './promotion.ts';
 import { EndedAtStart, openForReads, recover, settle, takeOffline } from './recovery.ts';
-import { composeReport } from './report.ts';
+import { composeReport, sameExposure } from './report.ts';
 import { Reprovisioner } from './reprovision.ts';
 import { Rest, retryMs } from './rest.ts';
 import { move } from './roles.ts';
@@ -25,6 +26,7 @@ import { SuspendDetector } from './suspend-detector.ts';
 import { TakeOver } from './take-over.ts';
 import { Timeline } from './timeline.ts';
 import { ViewKeeper } from './view-keeper.ts';
+import { watchMode } from './watch-mode.ts';
 
 const TICK_MS = 100;
 /** After an action its effect is on its way to the view: asking again at once would only repeat it. */
@@ -68,6 +70,7 @@ class AgentRunner implements Agent {
   readonly #incarnation: number;
   readonly #index: number;
   readonly #reprovisioner: Reprovisioner | null;
+  readonly #chores: Chores;
   #role: AgentRole = 'stopped';
   #reason = 'starts';
   #exposure: Exposure = { servingWrites: false, attachEpoch: 0, reachable: true };
@@ -120,6 +123,7 @@ class AgentRunner implements Agent {
       say: (reason) => this.#say(reason),
       expose: (exposure) => this.#expose(exposure),
     };
+    this.#chores = new Chores(this.#context);
     this.#disk = new DiskProbe(() => server.probeDisk(), clock);
     this.#suspend = new SuspendDetector(clock);
     this.#keeper = new LeaseKeeper({
@@ -193,6 +197,7 @@ class AgentRunner implements Agent {
       turns: this.#context.timeline.accounts,
       mysqlVersion: this.#reprovisioner?.mysqlVersion ?? '',
       cloneBase: copyBase,
+      slowTables: this.#chores.slowTables,
     });
   }
 
@@ -265,14 +270,7 @@ class AgentRunner implements Agent {
     const { view } = views;
     const now = clock.now();
     const mysqld = watch.facts(view === null ? null : storeSetOf(this.#options, view), views.asOf);
-    watch.tune({
-      channel: this.#role === 'replica' || this.#role === 'recovering',
-      logins: this.#role === 'master' && !syncAttached(view, this.#masterEpoch),
-      hurried:
-        this.#role === 'promoting' ||
-        (this.#role === 'replica' && view !== null && view.baseline && !view.open) ||
-        (view?.membership?.takesOver ?? 0) !== 0,
-    });
+    watch.tune(watchMode(this.#role, view, this.#masterEpoch));
     if (view !== null && !view.baseline && this.#role === 'replica') this.#emptyLogSince ??= now;
     else this.#emptyLogSince = null;
     return {
@@ -373,6 +371,7 @@ class AgentRunner implements Agent {
   }
 
   #onProbe(): void {
+    if (!this.#stopping) this.#chores.look();
     this.#rest.rouse();
     if (this.#takeOver.epoch !== 0) void this.#context.views.push(); // the master waits for how far mysqld is
   }
@@ -458,11 +457,7 @@ class AgentRunner implements Agent {
   #expose(exposure: Partial<Exposure>): Promise<void> {
     const before = this.#exposure;
     const next = { ...before, ...exposure };
-    const same =
-      next.servingWrites === before.servingWrites &&
-      next.attachEpoch === before.attachEpoch &&
-      next.reachable === before.reachable;
-    if (same) return Promise.resolve();
+    if (sameExposure(before, next)) return Promise.resolve();
     this.#exposure = next;
     return this.#context.views.push();
   }

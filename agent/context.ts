@@ -26,6 +26,8 @@ export type AgentOptions = Readonly<{
   clock: Clock;
   random: Random;
   log: Logger;
+  /** A session that keeps this node's applier waiting for so long is killed. Absent or 0: none is. */
+  killBlockersAfterMs?: number;
   /** Absent: a node whose data has to be replaced says so and waits. */
   reprovision?: ReprovisionOptions;
 }>;

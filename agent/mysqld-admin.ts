@@ -55,6 +55,8 @@ export interface MysqldAdmin {
   channel(): Promise<Channel | null>;
   /** Statements of a role change, in one round trip; rows of each. A missed deadline gives the connection up. */
   work(statements: readonly string[], deadlineMs: number): Promise<readonly (readonly Row[])[]>;
+  /** Statements beside all that, on a connection of their own; rows of each. Rejects with BUSY while those before have not ended. */
+  aside(statements: readonly string[], deadlineMs: number): Promise<readonly (readonly Row[])[]>;
   /** Whether somebody new can log in, within `deadlineMs`. */
   canLogIn(deadlineMs: number): Promise<boolean>;
   /** Whose commits wait, for the journal. */

@@ -20,6 +20,10 @@ type SeenByAll =
   | 'sqlRunning'
   | 'pinned';
 
+export function sameExposure(a: Exposure, b: Exposure): boolean {
+  return a.servingWrites === b.servingWrites && a.attachEpoch === b.attachEpoch && a.reachable === b.reachable;
+}
+
 export function composeReport(
   { role, watch, server, views }: Pick<AgentContext, 'role' | 'watch' | 'server' | 'views'>,
   { exposure, ignored, ...own }: OwnFacts,

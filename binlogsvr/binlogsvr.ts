@@ -59,6 +59,8 @@ export type Binlogsvr = Readonly<{
   setPids: (json: string) => void;
   onReport: (listener: (report: AgentReport) => void) => () => void;
   view: () => View;
+  /** Of the least-lagged node that could take over from this master; null: there is none. */
+  candidateLagMs: () => number | null;
   status: () => NodeStatus;
   close: () => Promise<void>;
 }>;
@@ -120,6 +122,7 @@ export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogs
     setPids: (json) => services.setPids(json),
     onReport: (listener) => services.onReport(listener),
     view: () => services.view(),
+    candidateLagMs: () => services.candidateLagMs,
     status: () => services.status(),
     close: () => {
       closing ??= close();

@@ -13,8 +13,10 @@ import type {
   SyncStatus,
   View,
 } from '../proto/binlogsvr-types.ts';
+import { Candidates, candidacy } from './candidates.ts';
 import { CloneHold } from './clone-hold.ts';
 import { ExecutedTracker } from './executed-tracker.ts';
+import { flowStatus } from './flow-status.ts';
 import { HandOver } from './hand-over.ts';
 import { LeaseService } from './lease-service.ts';
 import { memberStatus } from './membership.ts';
@@ -46,6 +48,7 @@ export class NodeServices {
   readonly feed: ViewFeed;
   readonly #node: ReplicaOptions['self'];
   readonly #runs: ReplicaOptions['runs'];
+  readonly #takeoverMs: number;
   readonly #clock: Clock;
   readonly #process: ProcessFacts;
   readonly #startedAt: number;
@@ -54,6 +57,7 @@ export class NodeServices {
   readonly #succession: Succession;
   readonly #handOver: HandOver;
   readonly #cloneHold: CloneHold;
+  readonly #candidates: Candidates;
   readonly #reportListeners = new Set<(report: AgentReport) => void>();
   #report: Readonly<{ report: AgentReport; atMs: number }> | null = null;
   #executed = GtidSet.EMPTY;
@@ -66,6 +70,7 @@ export class NodeServices {
     this.replica = replica;
     this.#node = self;
     this.#runs = options.runs;
+    this.#takeoverMs = options.lease.takeoverMs;
     this.#clock = clock;
     this.#process = process;
     this.#startedAt = startedAt;
@@ -110,8 +115,19 @@ export class NodeServices {
     replica.membership.handOver = (to, timeoutMs) => this.#handOver.leave(to, timeoutMs);
     replica.events.onSuccession((from, message) => this.#succession.heard(from, message));
     this.#cloneHold = new CloneHold(replica.keeping.purger, log);
+    this.#candidates = new Candidates({
+      self,
+      clock,
+      state,
+      send: (to, message) => transport.send(to, message),
+      own: () => ({ executed: this.#tracker.executedIndex, catchUpMs: null, refusal: candidacy(this.view()) }),
+    });
+    replica.events.onProgress((from, message) => this.#candidates.heard(from, message));
     this.feed = new ViewFeed(clock, () => this.view());
-    replica.onApplied((applied, state) => this.#tracker.applied(applied, state, clock.now()));
+    replica.onApplied((applied, state) => {
+      this.#tracker.applied(applied, state, clock.now());
+      this.#candidates.applied(applied);
+    });
     replica.events.onInstalled((state) => this.#tracker.installed(state, clock.now()));
     replica.events.onChange(() => {
       this.feed.touch();
@@ -214,7 +230,13 @@ export class NodeServices {
       uptimeMs: this.#clock.now() - this.#startedAt,
       purge: this.replica.keeping.purger.status(),
       badValues: this.replica.keeping.repairs.status,
+      flow: this.#isMaster ? flowStatus(this.#candidates.least(), this.#sync?.delayMs ?? 0, this.#takeoverMs) : null,
     };
+  }
+
+  /** How far behind the least-lagged node is that could take over from this master; null: there is none. */
+  get candidateLagMs(): number | null {
+    return this.#candidates.least()?.lagMs ?? null;
   }
 
   leaseReply(): LeaseReply {
@@ -255,6 +277,7 @@ export class NodeServices {
     this.#cloneHold.report(cloneBase, index);
     for (const listener of this.#reportListeners) listener(report);
     this.#succession.reported();
+    this.#candidates.reported();
     this.feed.touch();
     return this.view();
   }
@@ -283,6 +306,11 @@ export class NodeServices {
     this.feed.close();
     this.#succession.close();
     await this.replica.close();
+  }
+
+  get #isMaster(): boolean {
+    const { open, master } = this.replica.state;
+    return open && master === this.#node;
   }
 
   get #copying(): boolean {

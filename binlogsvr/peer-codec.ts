@@ -99,6 +99,10 @@ export function toWire(message: PeerMessage): WireMessage {
       const { epoch, executed, lagMs, refusal } = message;
       return { successorSays: { epoch, executed, lagMs, refusal } };
     }
+    case 'progress': {
+      const { executed, catchUpMs, refusal } = message;
+      return { progress: { executed, catchUpMs: catchUpMs ?? -1, refusal } };
+    }
     case 'recall':
       return { recall: { instance: message.instance } };
     case 'recalled': {
@@ -142,6 +146,7 @@ type WireBody = {
   none: boolean;
   epoch: number;
   lagMs: number;
+  catchUpMs: number;
   refusal: string;
   id: number;
   highestAccepted: number;
@@ -215,6 +220,10 @@ export function fromWire(wire: WireMessage): PeerMessage | null {
     case 'successorSays': {
       const { epoch, lagMs, refusal } = body;
       return { kind, epoch, executed: instanceIn(body.executed), lagMs, refusal };
+    }
+    case 'progress': {
+      const { catchUpMs, refusal } = body;
+      return { kind, executed: instanceIn(body.executed), catchUpMs: catchUpMs < 0 ? null : catchUpMs, refusal };
     }
     case 'recall':
       return { kind, instance: instanceIn(body.instance) };

@@ -35,6 +35,17 @@ export type SuccessorSays = Readonly<{
   refusal: string;
 }>;
 
+/**
+ * To the master, with every report of the sender's agent (candidates.ts). `executed`: by its MySQL, of the log; `catchUpMs`: how long
+ * the rest takes it, null: not known; `refusal`: why it cannot be elected now, '' if it can.
+ */
+export type Progress = Readonly<{
+  kind: 'progress';
+  executed: InstanceId;
+  catchUpMs: number | null;
+  refusal: string;
+}>;
+
 /** The sender knows the instance to be chosen, but its value has gone bad there: what has the receiver? */
 export type Recall = Readonly<{ kind: 'recall'; instance: InstanceId }>;
 /** True however late it arrives: who accepted the chosen value goes back to no lower ballot. */
@@ -51,6 +62,7 @@ export type PeerMessage =
   | Needs
   | SuccessorAsk
   | SuccessorSays
+  | Progress
   | Recall
   | Recalled
   | Readonly<{ kind: 'query'; id: number }>

@@ -1,5 +1,5 @@
 import type { NodeId } from '../base/brands.ts';
-import type { SuccessorAsk, SuccessorSays } from './peer-transport.ts';
+import type { Progress, SuccessorAsk, SuccessorSays } from './peer-transport.ts';
 import type { Applied, ReplicatedState } from './state-types.ts';
 
 /** Who wants to hear of a replica: each on*() returns the way to hear no more. */
@@ -9,6 +9,7 @@ export class ReplicaEvents {
   readonly #change = new Set<() => void>();
 
   readonly #succession = new Set<(from: NodeId, message: SuccessorAsk | SuccessorSays) => void>();
+  readonly #progress = new Set<(from: NodeId, message: Progress) => void>();
 
   /** Called for each applied value, in order, before its proposal resolves. */
   onApplied(listener: (applied: Applied, state: ReplicatedState) => void): () => void {
@@ -32,6 +33,15 @@ export class ReplicaEvents {
 
   succession(from: NodeId, message: SuccessorAsk | SuccessorSays): void {
     for (const listener of this.#succession) listener(from, message);
+  }
+
+  /** What a peer says of how far its MySQL is. */
+  onProgress(listener: (from: NodeId, message: Progress) => void): () => void {
+    return added(this.#progress, listener);
+  }
+
+  progress(from: NodeId, message: Progress): void {
+    for (const listener of this.#progress) listener(from, message);
   }
 
   applied(applied: Applied, state: ReplicatedState): void {

@@ -365,6 +365,9 @@ export class Replica implements LogSource, PeerHandler {
       case 'successorSays':
         this.events.succession(from, message);
         return;
+      case 'progress':
+        this.events.progress(from, message);
+        return;
       case 'accept':
         for (const entry of message.entries) this.#leases.accepting(entry.value);
         break;

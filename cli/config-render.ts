@@ -40,5 +40,5 @@ export function renderNodeConfig(input: RenderInput): string {
     ...(input.join === undefined ? {} : { join: { ...input.join } }),
     ...input.settings,
   });
-  return `# Written once, by \`phxsql cluster start\` or \`member add\`; yours to edit: [lease], [log], [proxy], [recovery], [mysqld]. The nodes are cluster.json's.\n${body}`;
+  return `# Written once, by \`phxsql cluster start\` or \`member add\`; yours to edit: [lease], [flow], [log], [proxy], [recovery], [mysqld]. The nodes are cluster.json's.\n${body}`;
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { DEFAULT_REPROVISION } from '../agent/reprovision-plan.ts';
 import { NODE_ID_MAX } from '../base/brands.ts';
+import { CANDIDATE_LAG_MS_MIN, DEFAULT_FLOW, DELAY_MS_MAX } from '../base/flow-policy.ts';
 import { DEFAULT_PURGE } from '../binlogsvr/purge-policy.ts';
 
 /**
@@ -68,6 +69,16 @@ export const joinSchema = z.strictObject({
   election: z.enum(['prefer', 'neutral', 'never']).default('neutral'),
 });
 
+/** How long another node may need until it can be master, and what is done about it. */
+export const flowSchema = z.strictObject({
+  /** Behind more than this, the least-lagged node that may be elected has commits delayed. Less: commits wait sooner. */
+  max_candidate_lag_ms: z.int().min(CANDIDATE_LAG_MS_MIN).max(3_600_000).default(DEFAULT_FLOW.maxCandidateLagMs),
+  /** A commit waits at most this much longer for its acknowledgement; 0: none does, and a slave may fall behind without end. */
+  max_delay_ms: z.int().min(0).max(DELAY_MS_MAX).default(DEFAULT_FLOW.maxDelayMs),
+  /** A session on a slave that keeps its applier waiting (LOCK TABLES, FLUSH TABLES, a long read before a DDL) is killed; 0: none is. */
+  kill_blockers_after_ms: z.int().min(0).max(3_600_000).default(DEFAULT_FLOW.killBlockersAfterMs),
+});
+
 /** How much of the replicated log this node keeps beyond what a member needs. Less: who was away longer has to be cloned. */
 export const logSchema = z.strictObject({
   keep_hours: z
@@ -110,6 +121,7 @@ export const fileSchema = z.strictObject({
   nodes: z.array(nodeSchema).min(1).max(NODES_MAX),
   join: joinSchema.optional(),
   lease: leaseSchema.prefault({}),
+  flow: flowSchema.prefault({}),
   log: logSchema.prefault({}),
   proxy: proxySchema.prefault({}),
   recovery: recoverySchema.prefault({}),
@@ -122,6 +134,7 @@ export type ConfigFile = z.infer<typeof fileSchema>;
 
 const TABLES: Readonly<Record<string, z.ZodObject>> = {
   '': fileSchema,
+  flow: flowSchema,
   nodes: nodeSchema,
   join: joinSchema,
   lease: leaseSchema,

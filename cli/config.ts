@@ -8,6 +8,7 @@ import { checkUserSettings, type UserSettings } from '../agent/my-cnf.ts';
 import type { ReprovisionPolicy } from '../agent/reprovision-plan.ts';
 import { type NodeId, nodeId } from '../base/brands.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
+import type { FlowPolicy } from '../base/flow-policy.ts';
 import { DEFAULT_LEASE, type LeaseTimes, type NodeAddress, type Security } from '../base/topology.ts';
 import type { PurgePolicy } from '../binlogsvr/purge-policy.ts';
 import type { ElectionRule, MemberKind } from '../proto/binlogsvr-types.ts';
@@ -29,6 +30,7 @@ export type NodeConfig = Readonly<{
   /** It joins a cluster there is, as what; null: a founder, or a member by the log. */
   join: JoinConfig | null;
   lease: LeaseTimes;
+  flow: FlowPolicy;
   log: PurgePolicy;
   proxy: Readonly<{ workers: number; rwWaitMs: number; maxConnections: number }>;
   recovery: ReprovisionPolicy;
@@ -65,7 +67,14 @@ export function parseNodeConfig(text: string, path: string, files: ConfigFiles):
   const raw = validate(parseToml(text, path), path);
   const nodes = raw.nodes.map((node) => Object.freeze({ ...node, id: nodeId(node.id) }));
   const lease = leaseTimes(raw.lease);
-  const faults = [...nodeFaults(raw), ...joinFaults(raw), ...leaseFaults(lease), ...logFaults(raw), ...tlsFaults(raw)];
+  const faults = [
+    ...nodeFaults(raw),
+    ...joinFaults(raw),
+    ...leaseFaults(lease),
+    ...flowFaults(raw, lease),
+    ...logFaults(raw),
+    ...tlsFaults(raw),
+  ];
   const self = nodes.find((node) => node.id === raw.node);
   if (self === undefined) {
     faults.push(`node: ${raw.node} is not among the ids of [[nodes]] (${nodes.map((node) => node.id).join(', ')})`);
@@ -90,6 +99,11 @@ export function parseNodeConfig(text: string, path: string, files: ConfigFiles):
     mysqlTemplateDir: raw.mysql_template_dir === undefined ? null : at(raw.mysql_template_dir),
     join: raw.join ?? null,
     lease,
+    flow: {
+      maxCandidateLagMs: raw.flow.max_candidate_lag_ms,
+      maxDelayMs: raw.flow.max_delay_ms,
+      killBlockersAfterMs: raw.flow.kill_blockers_after_ms,
+    },
     log: {
       keepMs: Math.round(raw.log.keep_hours * HOUR_MS),
       keepBytes: Math.round(raw.log.keep_gib * GiB),
@@ -258,6 +272,13 @@ function leaseFaults({ leaseMs, renewMs, takeoverMs }: LeaseTimes): string[] {
     faults.push(`lease.takeover_ms: ${takeoverMs} must be at least lease_ms * 1.1 + 100 = ${least}`);
   if (renewMs * 2 >= leaseMs) faults.push(`lease.renew_ms: ${renewMs} must be less than half of lease_ms = ${leaseMs}`);
   return faults;
+}
+
+/** A delay is to slow clients down, not to have them wait as long as for a failover. */
+function flowFaults({ flow }: ConfigFile, { leaseMs }: LeaseTimes): string[] {
+  const most = Math.floor(leaseMs / 2);
+  if (flow.max_delay_ms <= most) return [];
+  return [`flow.max_delay_ms: ${flow.max_delay_ms} must be at most half of lease_ms = ${most}`];
 }
 
 function tlsFaults(raw: ConfigFile): string[] {

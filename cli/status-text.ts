@@ -19,7 +19,19 @@ export function statusText(status: ClusterStatus): string {
     .map((node) => ({ id: node.id, said: [node.reason, logHeld(node)].filter((each) => each !== '').join('; ') }))
     .filter(({ said }) => said !== '')
     .map(({ id, said }) => `node ${id}: ${said}`);
-  return [heading(status), '', ...columns(rows), ...(reasons.length > 0 ? ['', ...reasons] : [])].join('\n');
+  const remarks = [...flowText(status), ...status.warnings.map((warning) => `warning: ${warning}`), ...reasons];
+  return [heading(status), '', ...columns(rows), ...(remarks.length > 0 ? ['', ...remarks] : [])].join('\n');
+}
+
+function flowText({ flow }: ClusterStatus): readonly string[] {
+  if (flow === null) return [];
+  if (flow.candidate === null) return ['no other node could become master now'];
+  const { delayMs, candidate, candidateLagMs, predictedFailoverMs } = flow;
+  const delayed = delayMs === 0 ? '' : `; commits are delayed by up to ${delayMs} ms`;
+  const seconds = predictedFailoverMs === null ? 'not known yet' : `${(predictedFailoverMs / 1000).toFixed(1)} s`;
+  return [
+    `if the master dies: ${seconds} until node ${candidate} takes writes (${candidateLagMs} ms behind)${delayed}`,
+  ];
 }
 
 export function heading(status: ClusterStatus): string {

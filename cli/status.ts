@@ -18,7 +18,22 @@ export type ClusterStatus = Readonly<{
   /** All transactions in the log. */
   gtid: string;
   chosenIndex: number;
+  /** Null without a master that answers. */
+  flow: FlowState | null;
+  /** What endangers the cluster though it serves, in words. */
+  warnings: readonly string[];
   nodes: readonly NodeState[];
+}>;
+
+/** How soon another node could be master, and what is done to keep that soon. */
+export type FlowState = Readonly<{
+  /** Between two acknowledgements; 0: commits are not delayed. */
+  delayMs: number;
+  /** The least-lagged node that may be elected, and how long it has been behind. */
+  candidate: number | null;
+  candidateLagMs: number | null;
+  /** Until clients write again if the master's node dies now; null: nobody could take over, or it is not known yet. */
+  predictedFailoverMs: number | null;
 }>;
 
 export type HostPort = Readonly<{ host: string; port: number }>;
@@ -79,10 +94,30 @@ export function mergeStatus(
     lease: { holder: holder?.node ?? null, remainingMs: Math.floor(holder?.leaseRemainingMs ?? 0) },
     gtid: newest?.gtidSet ?? '',
     chosenIndex: Math.max(0, ...[...views.values()].map((view) => view.chosenIndex)),
+    flow: newest === null ? null : flowOf(replies.get(newest.master as NodeId)),
+    warnings: warningsOf(newest === null ? undefined : views.get(newest.master as NodeId)),
     nodes: cluster.nodes.map((node) =>
       nodeState(node, replies.get(node.id) ?? { error: 'not asked' }, livePids.get(node.id) ?? NO_PIDS, newest, master),
     ),
   };
+}
+
+function flowOf(reply: Reply | undefined): FlowState | null {
+  if (reply === undefined || 'error' in reply || !reply.status.flow) return null;
+  const { delayMs, candidate, candidateLagMs, predictedFailoverMs } = reply.status.flow;
+  const known = (ms: number): number | null => (ms < 0 ? null : Math.round(ms));
+  return {
+    delayMs: Math.round(delayMs),
+    candidate: candidate === 0 ? null : candidate,
+    candidateLagMs: known(candidateLagMs),
+    predictedFailoverMs: known(predictedFailoverMs),
+  };
+}
+
+/** All nodes have the master's data: what is said of it holds for all. */
+function warningsOf(master: View | undefined): readonly string[] {
+  const { slowTables = '' } = master?.agent ?? {};
+  return slowTables === '' ? [] : [slowTables];
 }
 
 /** Whose majority counts. */

@@ -85,6 +85,8 @@ export type SyncStatus = Readonly<{
   spareReady: boolean;
   /** Acks of heartbeats: each repeats what a lost connection may have lost. */
   repeatedAcks: number;
+  /** Flow control lets this go by between two acks. Absent: 0. */
+  delayMs?: number;
 }>;
 
 export type AgentRole = 'stopped' | 'recovering' | 'replica' | 'promoting' | 'master' | 'demoting' | 'failed';
@@ -137,6 +139,8 @@ export type AgentReport = Readonly<{
   mysqlVersion?: string;
   /** While this node's data is copied from another node: the log behind these GTIDs is kept for it. '' or absent: nothing is. */
   cloneBase?: string;
+  /** Of the master: tables a slave changes row by row only at great cost, in words. '' or absent: none, or not looked at yet. */
+  slowTables?: string;
 }>;
 
 /** The XA transactions that are prepared in the log and not resolved. */
@@ -216,6 +220,18 @@ export type PurgeStatus = Readonly<{
   leftBehind: readonly number[];
 }>;
 
+/** Flow control, as the master's node has it. */
+export type FlowStatus = Readonly<{
+  /** Between two acks. */
+  delayMs: number;
+  /** The least-lagged node that may be elected; 0: there is none. */
+  candidate: number;
+  /** How long it has been behind; -1: no candidate. */
+  candidateLagMs: number;
+  /** Until that node takes writes if this one dies as a whole now; -1: no candidate, or not known yet. */
+  predictedFailoverMs: number;
+}>;
+
 export type NodeStatus = Readonly<{
   view: View;
   executedIndex: number;
@@ -234,6 +250,8 @@ export type NodeStatus = Readonly<{
   purge: PurgeStatus | null;
   /** Values of the log that have gone bad on this node's disk, and what each waits for, in words; '' if none; absent: not known. */
   badValues?: string;
+  /** Of the master's node; null or absent: this is none. */
+  flow?: FlowStatus | null;
 }>;
 
 export type TailTransaction = Readonly<{ gtid: string; crc: number }>;

@@ -3,6 +3,7 @@ import { PhxError, reasonOf } from '../base/errors.ts';
 import type { Clock, Logger } from '../base/ports.ts';
 import { encodeAck } from '../mysql/semi-sync.ts';
 import type { SyncStatus } from '../proto/binlogsvr-types.ts';
+import { AckPacer, type FlowOptions } from './ack-pacer.ts';
 import { DumpSession, PENDING_BYTES_MAX } from './dump-session.ts';
 import type { AppendStore, StoreState } from './ports.ts';
 import type { BinlogPosition } from './position.ts';
@@ -22,6 +23,8 @@ export type SyncOptions = Readonly<{
   /** Of the process sync runs in, for status. */
   pid: number;
   store: AppendStore;
+  /** Absent: acks are never delayed. */
+  flow?: FlowOptions;
   clock: Clock;
   log: Logger;
   onStatus: (status: SyncStatus) => void;
@@ -61,6 +64,7 @@ export class Sync {
       pid: options.pid,
       spareReady: false,
       repeatedAcks: 0,
+      delayMs: 0,
     };
   }
 
@@ -120,8 +124,14 @@ export class Sync {
     signal.addEventListener('abort', onAbort, { once: true });
     connection.onClose(fail);
 
+    const send = (position: BinlogPosition): void => {
+      if (connection.alive) connection.sendAck(encodeAck(position.file, position.position));
+    };
+    const pacer = this.#pacer(send);
     const ack = (position: BinlogPosition | null): void => {
-      if (position !== null && connection.alive) connection.sendAck(encodeAck(position.file, position.position));
+      if (position === null) return;
+      if (pacer === null) send(position);
+      else pacer.ack(position);
     };
     const pump = async (): Promise<void> => {
       const batch = session.take();
@@ -178,7 +188,30 @@ export class Sync {
       this.#options.log.info('sync attached', { epoch, appendSeq: state.appendSeq });
     };
     begin().catch(fail);
-    return promise.finally(() => signal.removeEventListener('abort', onAbort));
+    return promise.finally(() => {
+      signal.removeEventListener('abort', onAbort);
+      pacer?.close();
+    });
+  }
+
+  #pacer(send: (position: BinlogPosition) => void): AckPacer | null {
+    const { flow, clock, log } = this.#options;
+    if (flow === undefined || flow.policy.maxDelayMs === 0) return null;
+    return new AckPacer({
+      flow,
+      clock,
+      send,
+      changed: (delayMs) => {
+        const before = this.#status.delayMs ?? 0;
+        if (before === 0 || delayMs === 0) {
+          log.info(delayMs === 0 ? 'acks are not delayed any more' : 'acks are delayed: no candidate keeps up', {
+            delayMs,
+            candidateLagMs: flow.candidateLagMs(),
+          });
+        }
+        this.#report({ delayMs });
+      },
+    });
   }
 
   #report(change: Partial<SyncStatus>): void {

@@ -61,7 +61,7 @@ const WAITERS_SQL = `SELECT PROCESSLIST_USER AS user, PROCESSLIST_HOST AS host, 
 
 /**
  * Talks to the local mysqld as the account that may do everything, over its socket only. Three connections stay open:
- * two for probes, so that one stuck question leaves the other, and one for work.
+ * two for probes, so that one stuck question leaves the other, and one for work; one more is opened for what is done aside.
  */
 export class SqlMysqldAdmin implements MysqldAdmin {
   readonly #login: MysqlLogin;
@@ -69,6 +69,7 @@ export class SqlMysqldAdmin implements MysqldAdmin {
   readonly #probes: readonly [MysqldLane, MysqldLane];
   readonly #channel: MysqldLane;
   readonly #work: MysqldLane;
+  readonly #aside: MysqldLane;
 
   constructor(login: MysqlLogin, clock: Clock) {
     this.#login = login;
@@ -76,6 +77,7 @@ export class SqlMysqldAdmin implements MysqldAdmin {
     this.#probes = [new MysqldLane(login, clock), new MysqldLane(login, clock)];
     this.#channel = new MysqldLane(login, clock);
     this.#work = new MysqldLane(login, clock);
+    this.#aside = new MysqldLane(login, clock);
   }
 
   async connect(): Promise<void> {
@@ -83,7 +85,7 @@ export class SqlMysqldAdmin implements MysqldAdmin {
   }
 
   reset(): void {
-    for (const lane of [...this.#probes, this.#channel, this.#work]) lane.destroy();
+    for (const lane of [...this.#probes, this.#channel, this.#work, this.#aside]) lane.destroy();
   }
 
   async probe(): Promise<Probe> {
@@ -153,6 +155,15 @@ export class SqlMysqldAdmin implements MysqldAdmin {
       return await this.#work.run(statements, deadlineMs);
     } catch (error) {
       if (sqlErrno(error) === null) this.#work.destroy();
+      throw error;
+    }
+  }
+
+  async aside(statements: readonly string[], deadlineMs: number): Promise<readonly (readonly Row[])[]> {
+    try {
+      return await this.#aside.run(statements, deadlineMs);
+    } catch (error) {
+      if (sqlErrno(error) === null) this.#aside.destroy();
       throw error;
     }
   }

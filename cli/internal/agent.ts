@@ -42,6 +42,7 @@ export async function runAgent(file: string): Promise<void> {
     }),
     security,
     lease,
+    killBlockersAfterMs: config.flow.killBlockersAfterMs,
     clock,
     random: systemRandom,
     log,

@@ -80,6 +80,7 @@ export async function runBinlogsvr(file: string): Promise<void> {
     connect: mysqldSource(account('sync')),
     pid: process.pid,
     store: appendStoreOf(binlogsvr.replica),
+    flow: { policy: config.flow, candidateLagMs: binlogsvr.candidateLagMs },
     clock,
     log,
     onStatus: binlogsvr.setSyncStatus,

@@ -108,6 +108,7 @@ export class ScriptedMysqld implements MysqldServer {
         return [['root', 'phxsql_clone'].map((user) => ({ user, locked: 'N' })), []];
       return [];
     },
+    aside: async (statements) => statements.map(() => []),
     canLogIn: async () => true,
     waiters: async () => [],
   };

@@ -26,6 +26,13 @@ export type Status = Readonly<{
   lease: Readonly<{ holder: number | null; remainingMs: number }>;
   gtid: string;
   chosenIndex: number;
+  flow: Readonly<{
+    delayMs: number;
+    candidate: number | null;
+    candidateLagMs: number | null;
+    predictedFailoverMs: number | null;
+  }> | null;
+  warnings: readonly string[];
   nodes: readonly NodeStatus[];
 }>;
 export type NodeStatus = Readonly<{

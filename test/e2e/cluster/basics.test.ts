@@ -15,7 +15,9 @@ describe('a running cluster', () => {
   test('status --json has the names others script against', async () => {
     await cluster.converged();
     const status = await cluster.statusByCommand();
-    expect(Object.keys(status).sort()).toEqual(['chosenIndex', 'cluster', 'epoch', 'gtid', 'lease', 'master', 'nodes']);
+    expect(Object.keys(status).sort()).toEqual(
+      ['chosenIndex', 'cluster', 'epoch', 'flow', 'gtid', 'lease', 'master', 'nodes', 'warnings'].sort(),
+    );
     expect(status.lease.holder).toBe(status.master);
     expect(status.lease.remainingMs).toBeGreaterThan(0);
     expect(status.nodes.map((node) => node.state).sort()).toEqual(['master', 'slave', 'slave']);

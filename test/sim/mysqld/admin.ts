@@ -72,6 +72,11 @@ export class SimAdmin implements MysqldAdmin {
     }
   }
 
+  /** Blockers, tables, events: the scripted mysqld has none. */
+  async aside(statements: readonly string[]): Promise<readonly (readonly Row[])[]> {
+    return statements.map(() => []);
+  }
+
   async canLogIn(deadlineMs: number): Promise<boolean> {
     const lane = new Lane(this.#agent, this.#find);
     try {

@@ -1,5 +1,6 @@
 import { startAgent } from '../../../agent/agent.ts';
 import type { NodeId } from '../../../base/brands.ts';
+import { DEFAULT_FLOW } from '../../../base/flow-policy.ts';
 import type { Prng } from '../../../base/prng.ts';
 import type { LeaseTimes } from '../../../base/topology.ts';
 import type { LogSource } from '../../../binlogsvr/log-source.ts';
@@ -70,6 +71,7 @@ export class MysqlSide {
       connect: this.mysqld.sourceFor(process),
       pid: node.id,
       store: appendStoreOf(services.replica),
+      flow: { policy: DEFAULT_FLOW, candidateLagMs: () => services.candidateLagMs },
       clock: process.clock,
       log: simLogger(kernel, process.name),
       onStatus: (status) => services.setSyncStatus(status),

@@ -13,47 +13,12 @@ import { sqlText } from '../../../agent/sql-text.ts';
 import { SuspendDetector } from '../../../agent/suspend-detector.ts';
 import { ViewKeeper } from '../../../agent/view-keeper.ts';
 import { internalPassword } from '../../../base/accounts.ts';
-import { monoMs, nodeId } from '../../../base/brands.ts';
+import { nodeId } from '../../../base/brands.ts';
 import type { FromAgent, ToAgent } from '../../../base/ipc.ts';
-import { type Clock, silentLogger } from '../../../base/ports.ts';
+import { silentLogger } from '../../../base/ports.ts';
 import { DEFAULT_LEASE } from '../../../base/topology.ts';
 import type { AgentReport, Outcome, View } from '../../../proto/binlogsvr-types.ts';
-
-/** Time that passes only when told. */
-class HandClock implements Clock {
-  mono = 1000;
-  wallMs = 1_000_000;
-  readonly #timers: { at: number; fire: () => void }[] = [];
-  now() {
-    return monoMs(this.mono);
-  }
-  wall() {
-    return this.wallMs;
-  }
-  after(ms: number, fire: () => void): () => void {
-    const timer = { at: this.mono + ms, fire };
-    this.#timers.push(timer);
-    return () => void this.#timers.splice(this.#timers.indexOf(timer) >>> 0, 1);
-  }
-  soon(fire: () => void): void {
-    setImmediate(fire);
-  }
-  async pass(ms: number): Promise<void> {
-    const end = this.mono + ms;
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    for (;;) {
-      const due = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
-      if (due === undefined) break;
-      this.#timers.splice(this.#timers.indexOf(due), 1);
-      this.wallMs += due.at - this.mono;
-      this.mono = due.at;
-      due.fire();
-      await new Promise<void>((resolve) => setImmediate(resolve));
-    }
-    this.wallMs += end - this.mono;
-    this.mono = end;
-  }
-}
+import { HandClock } from '../../support/hand-clock.ts';
 
 const well: Health = { silentMs: 10, diskMs: 10, diskError: '', waiting: false, stuckMs: 0, quorum: true };
 

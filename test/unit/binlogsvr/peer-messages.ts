@@ -44,6 +44,8 @@ export const MESSAGES: readonly PeerMessage[] = [
   { kind: 'needs', executed: instance },
   { kind: 'successorAsk', epoch: 2 },
   { kind: 'successorSays', epoch: 2, executed: instance, lagMs: 4, refusal: 'no' },
+  { kind: 'progress', executed: instance, catchUpMs: 5, refusal: 'no' },
+  { kind: 'progress', executed: instance, catchUpMs: null, refusal: '' },
   { kind: 'recall', instance },
   { kind: 'recalled', instance, holding: { kind: 'chosen', value } },
   { kind: 'recalled', instance, holding: { kind: 'accepted', ballot: B2, value } },

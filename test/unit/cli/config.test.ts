@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { nodeId } from '../../../base/brands.ts';
+import { DEFAULT_FLOW } from '../../../base/flow-policy.ts';
 import { DEFAULT_PURGE } from '../../../binlogsvr/purge-policy.ts';
 import { configChecksum, defaultWorkers, isLoopback, parseNodeConfig, readNodeConfig } from '../../../cli/config.ts';
 import { renderNodeConfig } from '../../../cli/config-render.ts';
@@ -75,6 +76,13 @@ gtid_mode = "OFF"
     expect(as('election = "never"')).toEqual({ kind: 'voter', election: 'never' });
   });
 
+  it('lets a candidate be a second behind, or what [flow] says', () => {
+    expect(parse(GOOD).flow).toEqual(DEFAULT_FLOW);
+    expect(
+      parse(`${GOOD}[flow]\nmax_candidate_lag_ms = 2000\nmax_delay_ms = 0\nkill_blockers_after_ms = 0\n`).flow,
+    ).toEqual({ maxCandidateLagMs: 2000, maxDelayMs: 0, killBlockersAfterMs: 0 });
+  });
+
   it('keeps 72 hours, 4 GiB and at most 16 GiB of the log, or what [log] says', () => {
     expect(parse(GOOD).log).toEqual(DEFAULT_PURGE);
     expect(parse(`${GOOD}[log]\nkeep_hours = 0.5\nkeep_gib = 0.25\ncap_gib = 1\n`).log).toEqual({
@@ -125,6 +133,13 @@ gtid_mode = "OFF"
     ],
     ['an unknown name in [log]', `${GOOD}[log]\nkeep_hour = 1\n`, /log\.keep_hour: .*did you mean keep_hours\?/],
     ['a log without room', `${GOOD}[log]\ncap_gib = 4\n`, /log\.cap_gib: 4 must be more than keep_gib = 4/],
+    [
+      'a delay as long as a failover',
+      `${GOOD}[lease]\nlease_ms = 900\n`,
+      /flow\.max_delay_ms: 500 must be at most half of lease_ms = 450/,
+    ],
+    ['a lag that cannot be told', `${GOOD}[flow]\nmax_candidate_lag_ms = 100\n`, /flow\.max_candidate_lag_ms: /],
+    ['a delay that looks like a stuck master', `${GOOD}[flow]\nmax_delay_ms = 1500\n`, /flow\.max_delay_ms: /],
     ['no log at all', `${GOOD}[log]\nkeep_hours = 0\n`, /log\.keep_hours: /],
     ['a fraction', `${GOOD}[lease]\nlease_ms = 3000.5\n`, /lease\.lease_ms: /],
   ];

@@ -95,7 +95,17 @@ const summary = (...replies: readonly Reply[]) => {
 describe('status', () => {
   it('has exactly the agreed names', () => {
     const status = merge(master(), up(2), DOWN);
-    expect(Object.keys(status)).toEqual(['cluster', 'epoch', 'master', 'lease', 'gtid', 'chosenIndex', 'nodes']);
+    expect(Object.keys(status)).toEqual([
+      'cluster',
+      'epoch',
+      'master',
+      'lease',
+      'gtid',
+      'chosenIndex',
+      'flow',
+      'warnings',
+      'nodes',
+    ]);
     expect(Object.keys(status.lease)).toEqual(['holder', 'remainingMs']);
     const agreed = 'id state reason reachable rw ro dump rpc mysql gtidExecuted executedIndex chosenIndex lagMs pids';
     const names = [...agreed.split(' '), 'log'];
@@ -282,6 +292,27 @@ describe('status for people', () => {
         'the log no longer waits for node 2: to be cloned',
     ]);
     expect(status.nodes.map(({ log: kept }) => kept?.heldBy)).toEqual([undefined, 'node 3 at 12', '']);
+  });
+
+  it('says how soon another node could be master, and what endangers that', () => {
+    const flow = { delayMs: 120.4, candidate: 2, candidateLagMs: 1800.2, predictedFailoverMs: 6700 };
+    const warned = up(
+      1,
+      { leaseRemainingMs: 2500, leader: true },
+      { role: 'master', servingWrites: true, slowTables: 'd.t is slow' },
+      { flow },
+    );
+    const status = merge(warned, up(2), up(3));
+    expect(status.flow).toEqual({ delayMs: 120, candidate: 2, candidateLagMs: 1800, predictedFailoverMs: 6700 });
+    expect(status.warnings).toEqual(['d.t is slow']);
+    expect(statusText(status)).toContain(
+      'if the master dies: 6.7 s until node 2 takes writes (1800 ms behind); commits are delayed by up to 120 ms\nwarning: d.t is slow',
+    );
+    const none = { delayMs: 0, candidate: 0, candidateLagMs: -1, predictedFailoverMs: -1 };
+    const alone = merge(up(1, { leaseRemainingMs: 2500 }, { role: 'master' }, { flow: none }), DOWN, DOWN);
+    expect(alone.flow).toEqual({ delayMs: 0, candidate: null, candidateLagMs: null, predictedFailoverMs: null });
+    expect(statusText(alone)).toContain('no other node could become master now');
+    expect(merge(DOWN, up(2), up(3))).toMatchObject({ flow: null, warnings: [] });
   });
 
   it('changes its one line only when something happened', () => {
