@@ -197,7 +197,7 @@ class AgentRunner implements Agent {
       turns: this.#context.timeline.accounts,
       mysqlVersion: this.#reprovisioner?.mysqlVersion ?? '',
       cloneBase: copyBase,
-      slowTables: this.#chores.slowTables,
+      warnings: this.#chores.warnings,
     });
   }
 

@@ -1,7 +1,10 @@
-import { reasonOf } from '../base/errors.ts';
+import { PhxError, reasonOf } from '../base/errors.ts';
+import type { AgentRole } from '../proto/binlogsvr-types.ts';
 import { ApplierGuard, BLOCKERS_SQL, type Blocker, blockersIn } from './applier-guard.ts';
 import type { AgentContext } from './context.ts';
+import { EVENTS_DONE, EVENTS_SQL, eventStatements } from './event-states.ts';
 import { SLOW_TABLES_SQL, slowTablesIn } from './slow-tables.ts';
+import { UNLOGGED_SQL, unloggedIn } from './unlogged.ts';
 
 /** Blockers of an applier are looked for while it is behind by this, so often. */
 const BLOCKED_LAG_MS_MIN = 300;
@@ -12,8 +15,15 @@ const TABLES_EVERY_MS = 30_000;
 const TABLES_MS_MAX = 5_000;
 const TABLES_SLOW_MS = 1_000;
 const TABLES_SELDOM_MS = 3_600_000;
+const UNLOGGED_EVERY_MS = 10_000;
+const UNLOGGED_MS_MAX = 2_000;
+/** Each statement of them waits for its ack. */
+const EVENT_MS_MAX = 5_000;
+const EVENTS_RETRY_MS = 1_000;
 
-type ChoreContext = Pick<AgentContext, 'admin' | 'clock' | 'log' | 'options' | 'role' | 'views'>;
+const SERVING: ReadonlySet<AgentRole> = new Set(['master', 'replica']);
+
+type ChoreContext = Pick<AgentContext, 'admin' | 'clock' | 'log' | 'options' | 'role' | 'views' | 'watch'>;
 
 /**
  * What the agent does for mysqld beside the steps of its role, one thing at a time, on a connection of its own: nothing of it may
@@ -26,16 +36,24 @@ export class Chores {
   #blockersAt = Number.NEGATIVE_INFINITY;
   #tablesDue: number;
   #slowTables = '';
+  #unloggedDue: number;
+  #unlogged = '';
+  /** The epoch whose events are as they should be, and when that is tried again. */
+  #eventsOf = 0;
+  #eventsDue: number;
 
   constructor(context: ChoreContext) {
     this.#context = context;
     this.#guard = new ApplierGuard(context.options.killBlockersAfterMs ?? 0);
     this.#tablesDue = context.clock.now();
+    this.#unloggedDue = this.#tablesDue;
+    this.#eventsDue = this.#tablesDue;
   }
 
-  /** Of the master's tables, in words; '' on any other node. */
-  get slowTables(): string {
-    return this.#context.role() === 'master' ? this.#slowTables : '';
+  /** What was found, in words. All nodes have the master's tables: only it speaks of them. */
+  get warnings(): readonly string[] {
+    const tables = this.#context.role() === 'master' ? this.#slowTables : '';
+    return [tables, this.#unlogged].filter((warning) => warning !== '');
   }
 
   /** mysqld answered a probe. */
@@ -57,7 +75,10 @@ export class Chores {
       this.#blockersAt = now;
       return () => this.#endBlockers();
     }
-    if (this.#context.role() === 'master' && now >= this.#tablesDue) return () => this.#lookAtTables();
+    const epoch = this.#masterEpoch;
+    if (epoch !== 0 && epoch !== this.#eventsOf && now >= this.#eventsDue) return () => this.#startEvents(epoch);
+    if (epoch !== 0 && now >= this.#tablesDue) return () => this.#lookAtTables();
+    if (SERVING.has(this.#context.role()) && now >= this.#unloggedDue) return () => this.#lookForUnlogged();
     return null;
   }
 
@@ -68,6 +89,44 @@ export class Chores {
     const seat = view?.membership;
     if (!options.killBlockersAfterMs || role() !== 'replica' || view === null) return false;
     return seat?.kind === 'voter' && seat.election !== 'never' && view.lagMs >= BLOCKED_LAG_MS_MIN;
+  }
+
+  /** The epoch this node is master of, open for writes; 0: none. */
+  get #masterEpoch(): number {
+    const { role, views, options, watch } = this.#context;
+    const { view } = views;
+    if (role() !== 'master' || view === null || !view.open || view.master !== options.self.id) return 0;
+    return watch.probe?.superReadOnly === false ? view.epoch : 0;
+  }
+
+  /** The event scheduler of a master runs from its promotion on; this is what it has to run. */
+  async #startEvents(epoch: number): Promise<void> {
+    const { admin, clock, log, views } = this.#context;
+    this.#eventsDue = clock.now() + EVENTS_RETRY_MS;
+    const [rows = []] = await admin.aside([EVENTS_SQL], EVENT_MS_MAX);
+    const events = eventStatements(rows, views.view?.disabledEvents ?? []);
+    for (const statements of events) {
+      if (this.#masterEpoch !== epoch) return;
+      try {
+        await admin.aside(statements, EVENT_MS_MAX);
+      } catch (error) {
+        // What mysqld itself refuses it will refuse again: its definer may be gone.
+        if (error instanceof PhxError) throw error;
+        log.warn('an event cannot be given its state', { event: statements.at(-1), reason: reasonOf(error) });
+      }
+    }
+    if (events.length > 0) await admin.aside(EVENTS_DONE, EVENT_MS_MAX);
+    this.#eventsOf = epoch;
+    if (events.length > 0) log.info('events are as they were on the last master', { epoch, events: events.length });
+  }
+
+  async #lookForUnlogged(): Promise<void> {
+    const { admin, clock, log } = this.#context;
+    this.#unloggedDue = clock.now() + UNLOGGED_EVERY_MS;
+    const [rows = []] = await admin.aside([UNLOGGED_SQL], UNLOGGED_MS_MAX);
+    const found = unloggedIn(rows);
+    if (found !== '' && found !== this.#unlogged) log.warn('writes may have gone around the log', { found });
+    this.#unlogged = found;
   }
 
   async #endBlockers(): Promise<void> {

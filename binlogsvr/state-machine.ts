@@ -5,6 +5,7 @@ import { PhxError } from '../base/errors.ts';
 import { invariant, unreachable } from '../base/invariant.ts';
 import { ruleHolds } from '../base/rules.ts';
 import { GtidSet } from '../mysql/gtid-set.ts';
+import { afterTransaction } from './disabled-events.ts';
 import { electionOf, judgeMembership, kindOf } from './membership.ts';
 import { compareSeries, seriesOf } from './mysql-series.ts';
 import {
@@ -52,6 +53,7 @@ export function initialState(): ReplicatedState {
     membersSince: NO_INSTANCE,
     removed: [],
     mysqlSeries: '',
+    disabledEvents: [],
     xa: NO_XA,
   };
 }
@@ -142,6 +144,7 @@ class AppendDraft {
   #chunk: ReplicatedState['chunk'];
   #lastTransactionIndex: InstanceId;
   #xa: ReplicatedState['xa'];
+  #disabledEvents: ReplicatedState['disabledEvents'];
 
   constructor(state: ReplicatedState, instance: InstanceId, epoch: Epoch) {
     this.#instance = instance;
@@ -152,6 +155,7 @@ class AppendDraft {
     this.#chunk = state.chunk;
     this.#lastTransactionIndex = state.lastTransactionIndex;
     this.#xa = state.xa;
+    this.#disabledEvents = state.disabledEvents;
   }
 
   add(item: AppendItem): Refusal | null {
@@ -172,6 +176,7 @@ class AppendDraft {
         chunk: this.#chunk,
         lastTransactionIndex: this.#lastTransactionIndex,
         xa: this.#xa,
+        disabledEvents: this.#disabledEvents,
       },
       transactions: this.#transactions,
     };
@@ -205,6 +210,8 @@ class AppendDraft {
     this.#chunk = null;
     this.#lastTransactionIndex = this.#instance;
     this.#xa = afterXaStep(this.#xa, part.xa, gtid, before.firstInstance);
+    // One that came in chunks is no definition of an event.
+    if (part.first) this.#disabledEvents = afterTransaction(this.#disabledEvents, part.events);
     this.#transactions.push({ gtid, crc });
     return null;
   }
@@ -339,6 +346,7 @@ const StateJson = z.object({
   membersSince: count.default(0).transform(instanceId),
   removed: z.array(z.object({ node: count.transform(nodeId), storeId: z.string() })).default([]),
   mysqlSeries: z.string().default(''),
+  disabledEvents: z.array(z.string()).default([]),
   xa: UnresolvedXaJson.optional(),
 });
 
@@ -347,7 +355,9 @@ export function stateToJson(state: ReplicatedState): string {
   const membersSince = state.membersSince === NO_INSTANCE ? undefined : state.membersSince;
   const mysqlSeries = state.mysqlSeries === '' ? undefined : state.mysqlSeries;
   const xa = xaToSave(state.xa, state.lastTransactionIndex);
-  return JSON.stringify({ ...state, gtidSet: state.gtidSet.toString(), membersSince, removed, mysqlSeries, xa });
+  const disabledEvents = state.disabledEvents.length === 0 ? undefined : state.disabledEvents;
+  const gtidSet = state.gtidSet.toString();
+  return JSON.stringify({ ...state, gtidSet, membersSince, removed, mysqlSeries, xa, disabledEvents });
 }
 
 /** Throws STORE_CORRUPT on anything stateToJson cannot have written. */

@@ -1,6 +1,7 @@
 import type { Epoch, InstanceId, NodeId } from '../base/brands.ts';
 import type { ErrorCode } from '../base/errors.ts';
 import type { GtidSet } from '../mysql/gtid-set.ts';
+import type { DisabledEvents } from './disabled-events.ts';
 import type { UnresolvedXa } from './unresolved-xa.ts';
 import type { LogValue, Member } from './values.ts';
 
@@ -39,6 +40,8 @@ export type ReplicatedState = Readonly<{
   /** The MySQL series the last upgrade was finalized with; '' before the first. */
   mysqlSeries: string;
   xa: UnresolvedXa;
+  /** Events of the event scheduler that are disabled (disabled-events.ts). */
+  disabledEvents: DisabledEvents;
 }>;
 
 export type Refusal = Readonly<{ code: ErrorCode; reason: string }>;

@@ -58,6 +58,7 @@ export function buildView(facts: ViewFacts): View {
     needsClone: facts.needsClone,
     purged: facts.purged === undefined ? '' : textOf(facts.purged),
     xa: xaOf(state.xa),
+    disabledEvents: state.disabledEvents,
   };
 }
 

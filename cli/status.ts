@@ -95,7 +95,7 @@ export function mergeStatus(
     gtid: newest?.gtidSet ?? '',
     chosenIndex: Math.max(0, ...[...views.values()].map((view) => view.chosenIndex)),
     flow: newest === null ? null : flowOf(replies.get(newest.master as NodeId)),
-    warnings: warningsOf(newest === null ? undefined : views.get(newest.master as NodeId)),
+    warnings: [...views.values()].flatMap(warningsOf),
     nodes: cluster.nodes.map((node) =>
       nodeState(node, replies.get(node.id) ?? { error: 'not asked' }, livePids.get(node.id) ?? NO_PIDS, newest, master),
     ),
@@ -114,10 +114,8 @@ function flowOf(reply: Reply | undefined): FlowState | null {
   };
 }
 
-/** All nodes have the master's data: what is said of it holds for all. */
-function warningsOf(master: View | undefined): readonly string[] {
-  const { slowTables = '' } = master?.agent ?? {};
-  return slowTables === '' ? [] : [slowTables];
+function warningsOf({ node, agent }: View): readonly string[] {
+  return (agent?.warnings ?? []).map((warning) => `node ${node}: ${warning}`);
 }
 
 /** Whose majority counts. */

@@ -139,8 +139,8 @@ export type AgentReport = Readonly<{
   mysqlVersion?: string;
   /** While this node's data is copied from another node: the log behind these GTIDs is kept for it. '' or absent: nothing is. */
   cloneBase?: string;
-  /** Of the master: tables a slave changes row by row only at great cost, in words. '' or absent: none, or not looked at yet. */
-  slowTables?: string;
+  /** What the agent found on this node that endangers the cluster though it serves, in words. Absent: nothing. */
+  warnings?: readonly string[];
 }>;
 
 /** The XA transactions that are prepared in the log and not resolved. */
@@ -192,6 +192,8 @@ export type View = Readonly<{
   purged?: string;
   /** null or absent: no XA transaction was ever seen in the log, or said by a binlogsvr that does not tell. */
   xa?: XaView | null;
+  /** Events of the event scheduler that are disabled, by the log: `schema`.`event`, in lower case the latter. Absent: none. */
+  disabledEvents?: readonly string[];
 }>;
 
 export type LeaseReply = Readonly<{ node: number; epoch: number; remainingMs: number }>;

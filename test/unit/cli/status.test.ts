@@ -299,14 +299,14 @@ describe('status for people', () => {
     const warned = up(
       1,
       { leaseRemainingMs: 2500, leader: true },
-      { role: 'master', servingWrites: true, slowTables: 'd.t is slow' },
+      { role: 'master', servingWrites: true, warnings: ['d.t is slow'] },
       { flow },
     );
     const status = merge(warned, up(2), up(3));
     expect(status.flow).toEqual({ delayMs: 120, candidate: 2, candidateLagMs: 1800, predictedFailoverMs: 6700 });
-    expect(status.warnings).toEqual(['d.t is slow']);
+    expect(status.warnings).toEqual(['node 1: d.t is slow']);
     expect(statusText(status)).toContain(
-      'if the master dies: 6.7 s until node 2 takes writes (1800 ms behind); commits are delayed by up to 120 ms\nwarning: d.t is slow',
+      'if the master dies: 6.7 s until node 2 takes writes (1800 ms behind); commits are delayed by up to 120 ms\nwarning: node 1: d.t is slow',
     );
     const none = { delayMs: 0, candidate: 0, candidateLagMs: -1, predictedFailoverMs: -1 };
     const alone = merge(up(1, { leaseRemainingMs: 2500 }, { role: 'master' }, { flow: none }), DOWN, DOWN);
