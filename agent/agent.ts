@@ -198,6 +198,7 @@ class AgentRunner implements Agent {
       mysqlVersion: this.#reprovisioner?.mysqlVersion ?? '',
       cloneBase: copyBase,
       warnings: this.#chores.warnings,
+      applying: this.#chores.applying,
     });
   }
 

@@ -1,15 +1,16 @@
 import { PhxError, reasonOf } from '../base/errors.ts';
-import type { AgentRole } from '../proto/binlogsvr-types.ts';
+import type { AgentRole, Applying } from '../proto/binlogsvr-types.ts';
 import { ApplierGuard, BLOCKERS_SQL, type Blocker, blockersIn } from './applier-guard.ts';
+import { applyingIn, PROGRESS_SQL } from './applier-progress.ts';
 import type { AgentContext } from './context.ts';
 import { EVENTS_DONE, EVENTS_SQL, eventStatements } from './event-states.ts';
 import { SLOW_TABLES_SQL, slowTablesIn } from './slow-tables.ts';
 import { UNLOGGED_SQL, unloggedIn } from './unlogged.ts';
 
-/** Blockers of an applier are looked for while it is behind by this, so often. */
-const BLOCKED_LAG_MS_MIN = 300;
-const BLOCKERS_EVERY_MS = 400;
-const BLOCKERS_MS_MAX = 2_000;
+/** While it is behind by this, an applier is looked at so often: what it executes, and who is in its way. */
+const BEHIND_MS_MIN = 300;
+const APPLIER_EVERY_MS = 400;
+const APPLIER_MS_MAX = 2_000;
 /** A look at all tables; after one that took long, much later. */
 const TABLES_EVERY_MS = 30_000;
 const TABLES_MS_MAX = 5_000;
@@ -33,7 +34,8 @@ export class Chores {
   readonly #context: ChoreContext;
   readonly #guard: ApplierGuard;
   #busy = false;
-  #blockersAt = Number.NEGATIVE_INFINITY;
+  #applierAt = Number.NEGATIVE_INFINITY;
+  #applying: Applying | null = null;
   #tablesDue: number;
   #slowTables = '';
   #unloggedDue: number;
@@ -56,6 +58,11 @@ export class Chores {
     return [tables, this.#unlogged].filter((warning) => warning !== '');
   }
 
+  /** What the applier executes, as last seen; null unless it is behind. */
+  get applying(): Applying | null {
+    return this.#behind ? this.#applying : null;
+  }
+
   /** mysqld answered a probe. */
   look(): void {
     if (this.#busy) return;
@@ -71,9 +78,10 @@ export class Chores {
 
   #due(): (() => Promise<void>) | null {
     const now = this.#context.clock.now();
-    if (this.#mayBeBlocked() && now - this.#blockersAt >= BLOCKERS_EVERY_MS) {
-      this.#blockersAt = now;
-      return () => this.#endBlockers();
+    if (!this.#behind) this.#applying = null;
+    else if (now - this.#applierAt >= APPLIER_EVERY_MS) {
+      this.#applierAt = now;
+      return () => this.#lookAtApplier();
     }
     const epoch = this.#masterEpoch;
     if (epoch !== 0 && epoch !== this.#eventsOf && now >= this.#eventsDue) return () => this.#startEvents(epoch);
@@ -82,13 +90,16 @@ export class Chores {
     return null;
   }
 
-  /** A learner, or a node that is never elected, may be kept waiting: nobody waits for it. */
-  #mayBeBlocked(): boolean {
-    const { options, role, views } = this.#context;
-    const { view } = views;
-    const seat = view?.membership;
-    if (!options.killBlockersAfterMs || role() !== 'replica' || view === null) return false;
-    return seat?.kind === 'voter' && seat.election !== 'never' && view.lagMs >= BLOCKED_LAG_MS_MIN;
+  get #behind(): boolean {
+    const { role, views } = this.#context;
+    return role() === 'replica' && (views.view?.lagMs ?? 0) >= BEHIND_MS_MIN;
+  }
+
+  /** Nobody waits for a learner, or a node that is never elected: it may be kept waiting. */
+  get #guarded(): boolean {
+    const { options, views } = this.#context;
+    const seat = views.view?.membership;
+    return (options.killBlockersAfterMs ?? 0) > 0 && seat?.kind === 'voter' && seat.election !== 'never';
   }
 
   /** The epoch this node is master of, open for writes; 0: none. */
@@ -129,16 +140,18 @@ export class Chores {
     this.#unlogged = found;
   }
 
-  async #endBlockers(): Promise<void> {
+  async #lookAtApplier(): Promise<void> {
     const { admin, clock } = this.#context;
-    const blockers = blockersIn(await admin.aside(BLOCKERS_SQL, BLOCKERS_MS_MAX));
-    for (const blocker of this.#guard.look(blockers, clock.now())) await this.#kill(blocker);
+    const [progress = [], ...blockers] = await admin.aside([PROGRESS_SQL, ...BLOCKERS_SQL], APPLIER_MS_MAX);
+    this.#applying = applyingIn(progress);
+    if (!this.#guarded) return;
+    for (const blocker of this.#guard.look(blockersIn(blockers), clock.now())) await this.#kill(blocker);
   }
 
   async #kill({ id, ...blocker }: Blocker): Promise<void> {
     const { admin, log } = this.#context;
     log.warn('kills a session that keeps the applier waiting', { connection: id, ...blocker });
-    await admin.aside([`KILL CONNECTION ${id}`], BLOCKERS_MS_MAX);
+    await admin.aside([`KILL CONNECTION ${id}`], APPLIER_MS_MAX);
   }
 
   async #lookAtTables(): Promise<void> {

@@ -13,6 +13,7 @@ import { NodeServices } from './node-services.ts';
 import { GrpcPeers } from './peers.ts';
 import type { PurgePolicy } from './purge-policy.ts';
 import type { Replica } from './replica.ts';
+import type { RowTotals } from './row-totals.ts';
 import { registerRpc } from './rpc-server.ts';
 import type { OpenReport } from './store-port.ts';
 import type { PeerAddress } from './values.ts';
@@ -61,6 +62,8 @@ export type Binlogsvr = Readonly<{
   view: () => View;
   /** Of the least-lagged node that could take over from this master; null: there is none. */
   candidateLagMs: () => number | null;
+  /** For the dump server. */
+  rowTotals: RowTotals;
   status: () => NodeStatus;
   close: () => Promise<void>;
 }>;
@@ -123,6 +126,7 @@ export async function startBinlogsvr(options: BinlogsvrOptions): Promise<Binlogs
     onReport: (listener) => services.onReport(listener),
     view: () => services.view(),
     candidateLagMs: () => services.candidateLagMs,
+    rowTotals: services.rowTotals,
     status: () => services.status(),
     close: () => {
       closing ??= close();

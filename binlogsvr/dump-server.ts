@@ -3,6 +3,7 @@ import { PhxError, reasonOf } from '../base/errors.ts';
 import type { Clock, Logger } from '../base/ports.ts';
 import { type DumpAccount, DumpSession } from './dump-session.ts';
 import type { LogSource } from './log-source.ts';
+import type { RowTotals } from './row-totals.ts';
 
 /** Replicas and CDC clients served at once; one more is refused with an error packet. */
 export const DUMP_CLIENTS_MAX = 64;
@@ -17,6 +18,8 @@ export type DumpServerOptions = Readonly<{
   serverVersion: string;
   account: DumpAccount;
   source: LogSource;
+  /** What is sent is counted there. */
+  totals?: RowTotals;
   clock: Clock;
   log: Logger;
 }>;

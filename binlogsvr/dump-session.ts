@@ -215,7 +215,8 @@ export class DumpSession {
       if (!room) await once(this.#socket, 'drain', { signal: this.#gone.signal });
     };
     try {
-      const stream = await DumpStream.open(this.#options.source, start, made);
+      const { source, totals } = this.#options;
+      const stream = await DumpStream.open(source, start, totals === undefined ? made : { ...made, totals });
       this.#options.log.info('dump started', { client: this.name, from: describe(start) });
       for (;;) {
         for await (const events of stream.events()) await send(events);

@@ -5,6 +5,7 @@ import { encodeRotate, formatDescriptionForDump, parseEventHeader } from '../mys
 import { GtidSet } from '../mysql/gtid-set.ts';
 import { EventSplitter } from './event-splitter.ts';
 import type { LogSource } from './log-source.ts';
+import { COUNTED_BYTES_MIN, type RowTotals } from './row-totals.ts';
 import { apply } from './state-machine.ts';
 import type { ReplicatedState } from './state-types.ts';
 import type { AppendItem, AppendValue } from './values.ts';
@@ -21,6 +22,8 @@ export type DumpStreamOptions = Readonly<{
   serverId: number;
   /** Whether events made here carry a checksum; those of the log always do. */
   crc: boolean;
+  /** Of the local mysqld's stream: how many rows it is sent. */
+  totals?: RowTotals;
 }>;
 
 /** What MySQL says of a file that was purged. */
@@ -137,7 +140,7 @@ export class DumpStream {
         continue;
       }
       if (item.first && item.last) {
-        if (this.#wanted(item)) yield this.#transaction(item.gtid, new EventSplitter().push(item.events));
+        if (this.#wanted(item)) yield this.#whole(item);
         chunk = null;
       } else if (item.last) {
         invariant(chunk !== null, `last chunk of ${item.gtid} without a first`);
@@ -153,6 +156,7 @@ export class DumpStream {
   async *#chunked(epoch: Epoch, from: InstanceId, last: AppendItem & { kind: 'part' }): AsyncGenerator<Buffer[]> {
     const to = this.#state.appliedIndex;
     const splitter = new EventSplitter();
+    const counter = this.#options.totals?.counter(last.gtid);
     let begun = false;
     // Refused appends lie in between (duplicates, closed epochs): an accepted one follows the accepted one before it.
     let follows: number | null = null;
@@ -170,11 +174,23 @@ export class DumpStream {
           begun ||= item.first;
           if (!begun) continue;
           const events = splitter.push(item.events);
+          counter?.push(events);
+          if (item.last) counter?.done();
           if (events.length > 0) yield this.#transaction(item.gtid, events);
           if (item.last) return;
         }
       }
     }
+  }
+
+  #whole({ gtid, events: bytes }: AppendItem & { kind: 'part' }): Buffer[] {
+    const events = new EventSplitter().push(bytes);
+    if (bytes.length >= COUNTED_BYTES_MIN) {
+      const counter = this.#options.totals?.counter(gtid);
+      counter?.push(events);
+      counter?.done();
+    }
+    return this.#transaction(gtid, events);
   }
 
   #transaction(gtid: string, events: Buffer[]): Buffer[] {

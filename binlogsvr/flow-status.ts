@@ -15,6 +15,6 @@ export function flowStatus(candidate: Candidate | null, delayMs: number, takeove
     delayMs,
     candidate: node,
     candidateLagMs: lagMs,
-    predictedFailoverMs: takeoverMs + PROMOTION_MS + Math.max(lagMs, catchUpMs ?? 0),
+    predictedFailoverMs: catchUpMs === null ? -1 : takeoverMs + PROMOTION_MS + Math.max(lagMs, catchUpMs),
   };
 }

@@ -14,6 +14,7 @@ import type {
   View,
 } from '../proto/binlogsvr-types.ts';
 import { Candidates, candidacy } from './candidates.ts';
+import { CatchUp } from './catch-up.ts';
 import { CloneHold } from './clone-hold.ts';
 import { ExecutedTracker } from './executed-tracker.ts';
 import { flowStatus } from './flow-status.ts';
@@ -25,6 +26,7 @@ import { seriesObjection } from './mysql-series.ts';
 import { needsClone } from './needs-clone.ts';
 import { Replica } from './replica.ts';
 import type { ReplicaOptions } from './replica-options.ts';
+import { RowTotals } from './row-totals.ts';
 import type { ReplicatedState } from './state-types.ts';
 import { Succession } from './succession.ts';
 import { decodeValue } from './value-codec.ts';
@@ -46,6 +48,8 @@ export class NodeServices {
   readonly replica: Replica;
   readonly lease: LeaseService;
   readonly feed: ViewFeed;
+  /** The dump server counts into it what it sends to mysqld. */
+  readonly rowTotals = new RowTotals();
   readonly #node: ReplicaOptions['self'];
   readonly #runs: ReplicaOptions['runs'];
   readonly #takeoverMs: number;
@@ -58,6 +62,8 @@ export class NodeServices {
   readonly #handOver: HandOver;
   readonly #cloneHold: CloneHold;
   readonly #candidates: Candidates;
+  readonly #catchUp = new CatchUp();
+  #catchUpMs: number | null = null;
   readonly #reportListeners = new Set<(report: AgentReport) => void>();
   #report: Readonly<{ report: AgentReport; atMs: number }> | null = null;
   #executed = GtidSet.EMPTY;
@@ -120,7 +126,11 @@ export class NodeServices {
       clock,
       state,
       send: (to, message) => transport.send(to, message),
-      own: () => ({ executed: this.#tracker.executedIndex, catchUpMs: null, refusal: candidacy(this.view()) }),
+      own: () => ({
+        executed: this.#tracker.executedIndex,
+        catchUpMs: this.#catchUpMs,
+        refusal: candidacy(this.view()),
+      }),
     });
     replica.events.onProgress((from, message) => this.#candidates.heard(from, message));
     this.feed = new ViewFeed(clock, () => this.view());
@@ -277,6 +287,9 @@ export class NodeServices {
     this.#cloneHold.report(cloneBase, index);
     for (const listener of this.#reportListeners) listener(report);
     this.#succession.reported();
+    const applying = report.applying ?? null;
+    const total = applying === null ? null : this.rowTotals.of(applying.gtid);
+    this.#catchUpMs = this.#catchUp.look(applying, total, this.#lagMs());
     this.#candidates.reported();
     this.feed.touch();
     return this.view();

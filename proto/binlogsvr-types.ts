@@ -141,6 +141,8 @@ export type AgentReport = Readonly<{
   cloneBase?: string;
   /** What the agent found on this node that endangers the cluster though it serves, in words. Absent: nothing. */
   warnings?: readonly string[];
+  /** Of a slave that is behind. null or absent: it is not, or executes nothing large. */
+  applying?: Applying | null;
 }>;
 
 /** The XA transactions that are prepared in the log and not resolved. */
@@ -151,6 +153,15 @@ export type XaView = Readonly<{
   last: string;
   /** There are no others. */
   complete: boolean;
+}>;
+
+/** How far a slave is in a large transaction. */
+export type Applying = Readonly<{
+  gtid: string;
+  /** Changed so far. */
+  rows: number;
+  /** Since it was begun. */
+  ms: number;
 }>;
 
 export type View = Readonly<{

@@ -98,6 +98,7 @@ export async function runBinlogsvr(file: string): Promise<void> {
         serverVersion: readMysqlInstall(config).version,
         account: account('replica'),
         source: binlogsvr.replica,
+        totals: binlogsvr.rowTotals,
         clock,
         log,
       });

@@ -135,7 +135,8 @@ describe('the predicted failover', () => {
   test('takes a takeover, a promotion, and what the candidate still has to execute', () => {
     const node = nodeId(2);
     const least = PROMOTION_MS + 3400;
-    expect(flowStatus({ node, lagMs: 0, catchUpMs: null }, 0, 3400).predictedFailoverMs).toBe(least);
+    expect(flowStatus({ node, lagMs: 0, catchUpMs: 0 }, 0, 3400).predictedFailoverMs).toBe(least);
+    expect(flowStatus({ node, lagMs: 0, catchUpMs: null }, 0, 3400).predictedFailoverMs).toBe(-1);
     expect(flowStatus({ node, lagMs: 700, catchUpMs: 200 }, 0, 3400).predictedFailoverMs).toBe(least + 700);
     expect(flowStatus({ node, lagMs: 700, catchUpMs: 5000 }, 9, 3400)).toEqual({
       delayMs: 9,
