@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { kill, runToEnd, TestCluster } from '../../support/cluster.ts';
 import { count } from '../../support/tier.ts';
 import { eventually } from '../../support/wait.ts';
+import { ACCOUNTS, DEFINITIONS, SESSION } from './statements.ts';
 
 describe('a running cluster', () => {
   let cluster: TestCluster;
@@ -84,6 +85,20 @@ describe('a running cluster', () => {
       await expect(cluster.sql(at, statement), statement).rejects.toThrow(/denied/i);
     }
     await cluster.sql(at, "CREATE USER app@'%' IDENTIFIED BY 'p'; GRANT ALL ON one.* TO app@'%'; DROP USER app@'%'");
+  });
+
+  test('definitions, accounts, temporary tables and savepoints end up the same everywhere', async () => {
+    const { nodes } = await cluster.status();
+    await cluster.sql(nodes[0]!.rw, 'CREATE DATABASE odd');
+    const connection = await cluster.connect(nodes[0]!.rw, 'odd');
+    try {
+      for (const statement of [...DEFINITIONS, ...ACCOUNTS, ...SESSION])
+        await connection.query(statement.replaceAll('{db}', 'odd'));
+    } finally {
+      connection.destroy();
+    }
+    await cluster.converged();
+    expect(new Set(await cluster.checksums('odd')).size).toBe(1);
   });
 
   test('sysbench through a slave node ends without an error and with equal data everywhere', async () => {
