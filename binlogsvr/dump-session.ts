@@ -14,6 +14,7 @@ import { encodeEof, encodeErr, encodeOk, encodeResultSet } from '../mysql/result
 import { answerQuery, type DumpFacts } from './dump-queries.ts';
 import type { DumpServerOptions } from './dump-server.ts';
 import { type DumpStart, DumpStream, dumpFileName } from './dump-stream.ts';
+import { frameEvent } from './event-frame.ts';
 
 export type DumpAccount = Readonly<{ user: string; password: string }>;
 
@@ -23,7 +24,6 @@ const LOGIN_TIMEOUT_MS = 10_000;
 const HEARTBEAT_DEFAULT_MS = 30_000;
 const HEARTBEAT_MIN_MS = 10;
 const DUMP_NON_BLOCK = 0x01;
-const MAX_SINGLE_PAYLOAD = 0xff_ff_ff;
 
 const SERVER_CAPABILITIES =
   CAPABILITY.LONG_PASSWORD |
@@ -283,20 +283,6 @@ export class DumpSession {
       this.#wake = null;
     }
   }
-}
-
-/** `00 | event` in one packet, or split at 16 MiB (manual: COM_BINLOG_DUMP response). */
-function frameEvent(event: Buffer, sequence: number): { packets: Buffer[]; next: number } {
-  if (event.length + 1 < MAX_SINGLE_PAYLOAD) {
-    const head = Buffer.allocUnsafe(5);
-    head.writeUIntLE(event.length + 1, 0, 3);
-    head[3] = sequence & 0xff;
-    head[4] = 0;
-    return { packets: [head, event], next: sequence + 1 };
-  }
-  const whole = encodePacket(Buffer.concat([Buffer.from([0]), event]), sequence & 0xff);
-  const count = Math.floor((event.length + 1) / MAX_SINGLE_PAYLOAD) + 1;
-  return { packets: [whole], next: sequence + count };
 }
 
 /** 20 bytes without 0 and '$', as servers send them: some clients take the nonce for a string. */

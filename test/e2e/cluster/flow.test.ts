@@ -77,7 +77,7 @@ describe.runIf(FULL)('bounded time until another node is master', { timeout: 900
     const killed = new Promise((resolve) => reader.on('error', resolve));
     await reader.query(holds);
     const master = await cluster.master();
-    await cluster.sql(master.rw, change, [9_000 + name.length]);
+    await cluster.sql(master.rw, change, [String(9_000 + name.length)]);
     await killed;
     reader.destroy();
     await cluster.converged();
