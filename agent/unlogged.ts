@@ -16,5 +16,5 @@ export function unloggedIn(rows: readonly Row[]): string {
   const now = Number(rows[0]?.['now'] ?? 0);
   if (said === 0 && now === 0) return '';
   const sessions = now === 0 ? '' : `, and is off in ${now} session${now === 1 ? '' : 's'} now`;
-  return `sql_log_bin was set ${said} times since this mysqld started${sessions}: what was written with it off is on this node alone; compare its tables with another node's, or have it cloned anew`;
+  return `sql_log_bin was set ${said} times${sessions}: what was written with it off is on this node alone; compare its tables with another node's, or have it cloned anew`;
 }
