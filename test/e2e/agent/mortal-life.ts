@@ -128,6 +128,7 @@ export class MortalLife {
       probe: this.#still(() => real.probe()),
       channel: this.#still(() => real.channel()),
       work: this.#still((statements, deadlineMs) => real.work(statements, deadlineMs)),
+      aside: this.#still((statements, deadlineMs) => real.aside(statements, deadlineMs)),
       canLogIn: this.#still((deadlineMs) => real.canLogIn(deadlineMs)),
       waiters: this.#still(() => real.waiters()),
     };
