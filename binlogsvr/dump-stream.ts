@@ -225,10 +225,9 @@ export class DumpStream {
 
   #begin(formatDescription: Uint8Array, midFile: boolean): Buffer[] {
     this.#began = true;
-    this.#position = 4;
-    return [
-      encodeRotate({ file: this.#file, position: 4, ...this.#options }),
-      formatDescriptionForDump(Buffer.from(formatDescription), { midFile }),
-    ];
+    const description = formatDescriptionForDump(Buffer.from(formatDescription), { midFile });
+    // A replica stops at a heartbeat that is behind what it was sent. Sent again in the middle of a file, the event says 0.
+    this.#position = Math.max(4, parseEventHeader(description, 0).logPos);
+    return [encodeRotate({ file: this.#file, position: 4, ...this.#options }), description];
   }
 }
