@@ -6,9 +6,10 @@ import type { AgentReport, AgentRole } from '../proto/binlogsvr-types.ts';
 import { Chores } from './chores.ts';
 import { type AgentContext, type AgentOptions, type Cure, Doubt, type Exposure, NotYet, Unfit } from './context.ts';
 import { type Action, decide, type Observation } from './decide.ts';
-import { demote } from './demotion.ts';
+import { closeReaders, demote } from './demotion.ts';
 import { DiskProbe } from './disk-probe.ts';
 import { handOver } from './hand-over.ts';
+import { healthOf } from './health.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { describeExit, type MysqldExit } from './mysqld-host.ts';
 import { MysqldWatch } from './mysqld-watch.ts';
@@ -131,14 +132,7 @@ class AgentRunner implements Agent {
       clock,
       log,
       lease,
-      health: () => ({
-        silentMs: watch.silentMs,
-        diskMs: this.#disk.okAgeMs,
-        diskError: this.#disk.error,
-        waiting: (watch.probe?.semiSync.waiting ?? 0) > 0,
-        stuckMs: watch.stuckMs(views.view?.appendSeq ?? 0),
-        quorum: views.view?.quorum ?? false,
-      }),
+      health: () => healthOf(watch, this.#disk, views.view),
       lost: (epoch, reason) => this.#onLost(epoch, reason),
     });
     this.#reprovisioner = options.reprovision === undefined ? null : new Reprovisioner(options.reprovision);
@@ -283,6 +277,7 @@ class AgentRunner implements Agent {
       masterEpoch: this.#masterEpoch,
       handOverDone: this.#handedOver.id,
       unhealthy: this.#keeper.unhealthy,
+      unanswered: this.#keeper.unanswered,
       suspended: this.#suspend.look(),
       failure: this.#failure,
       cure: this.#cure,
@@ -314,6 +309,8 @@ class AgentRunner implements Agent {
         return;
       case 'openForReads':
         return await openForReads(context);
+      case 'closeReaders':
+        return await closeReaders(context, action.reason);
       case 'retire':
         log.warn('ends mysqld for good', { reason: action.reason });
         await stopMysqld(context, 0);

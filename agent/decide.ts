@@ -17,6 +17,10 @@ import type { ReprovisionFacts, ReprovisionKind } from './reprovision-plan.ts';
 export const SILENT_MS_MAX = 10_000;
 /** New logins blocked and commits waiting for this long while sync is away: the ACL lock of protocol-findings 13. */
 export const LOGIN_BLOCKED_MS_MAX = 1_000;
+/** No master, and nothing executed of what this node lacks for this long, its appliers waiting for a lock: a reader's. */
+export const BLOCKED_MS_MAX = 2_000;
+/** The same where no lock shows: a large transaction, or a row some reader has locked. */
+export const STALLED_MS_MAX = 10_000;
 /** A stopped applier or receiver is attached again at most this often. */
 export const REATTACH_MS = 5_000;
 /** Each node waits its index times this before it proposes the first value of an empty log. */
@@ -50,6 +54,8 @@ export type MysqldFacts =
       loginBlockedMs: number;
       /** GTIDs it does not count as executed any more; '' or absent: none. */
       lost?: string;
+      /** It lacks something of the log: how long it has executed nothing. 0 or absent: it lacks nothing, or gets on. */
+      stalledMs?: number;
       /** Epoch this process was opened for writes in, by the mark on disk; 0 = none. */
       openedFor: number;
     }>;
@@ -69,6 +75,8 @@ export type Observation = Readonly<{
   handOverDone: number;
   /** Why the lease is not being renewed and since when, by the lease keeper; null while all is well. */
   unhealthy: Readonly<{ reason: string; sinceMs: number }> | null;
+  /** Renewals are asked for and none was accepted for a lease, by the lease keeper; null or absent while all is well. */
+  unanswered?: Readonly<{ reason: string; sinceMs: number }> | null;
   /** The machine was suspended since the last look: a lease held before is over. */
   suspended: boolean;
   /** Why role failed, and who can end that. */
@@ -100,6 +108,8 @@ export type Action =
   | Readonly<{ do: 'settle'; reason: string }>
   /** A replica that was kept offline takes readers. */
   | Readonly<{ do: 'openForReads' }>
+  /** Readers' sessions on a replica are ended: one may hold a lock its appliers wait for. */
+  | Readonly<{ do: 'closeReaders'; reason: string }>
   | Readonly<{ do: 'baseline'; gtidSet: string }>
   | Readonly<{ do: 'fence'; epoch: number; reason: string }>
   | Readonly<{ do: 'stand'; epoch: number; gtidExecuted: string }>
@@ -136,7 +146,8 @@ export function decide(o: Observation): Action {
     case 'stopped':
       return decideAdoption(o);
     case 'recovering':
-      if (o.mysqld.state === 'none' || o.mysqld.condemned) return kill('mysqld does not run');
+      if (o.mysqld.state === 'none') return kill('mysqld does not run');
+      if (o.mysqld.condemned) return kill('mysqld has to be killed');
       return decideSettle(o.mysqld);
     case 'replica':
       return decideReaders(o, decideReplica(o));
@@ -231,7 +242,15 @@ function decideReplica(o: Observation): Action {
     return { do: 'fence', epoch: view.epoch, reason: `the lease of node ${view.master} is over` };
   }
   if (obstacle !== null) return wait(`no master; ${obstacle}`);
-  if (mysqld.relation !== 'equal') return wait('no master; executes what the log holds before it stands');
+  if (mysqld.relation !== 'equal') {
+    const stalledMs = mysqld.stalledMs ?? 0;
+    const lock = mysqld.channel?.blocked ?? '';
+    if (stalledMs <= (lock === '' ? STALLED_MS_MAX : BLOCKED_MS_MAX)) {
+      return wait('no master; executes what the log holds before it stands');
+    }
+    const why = lock === '' ? '' : ` (${lock})`;
+    return { do: 'closeReaders', reason: `no master, and nothing executed for ${seconds(stalledMs)}${why}` };
+  }
   return { do: 'stand', epoch: view.epoch, gtidExecuted: mysqld.probe.gtidExecuted };
 }
 
@@ -319,6 +338,10 @@ function decideMaster(o: Observation): Action {
   }
   const diverged = divergence(mysqld);
   if (diverged !== null) return { do: 'fail', reason: diverged, cure: 'reprovision' };
+  // What it brings in never reaches the binlog, and so not the log (design 9.17).
+  const inbound = mysqld.channel;
+  if (inbound?.foreign) return kill(`a replication channel '${inbound.foreign}' that is not ours`);
+  if (inbound && (inbound.receiver !== 'OFF' || inbound.applier)) return kill('the master replicates from somewhere');
   if (mysqld.silentMs > o.lease.leaseMs) return kill(`mysqld has not answered for ${seconds(mysqld.silentMs)}`);
   if (o.unhealthy !== null && o.unhealthy.sinceMs > o.lease.leaseMs) return kill(o.unhealthy.reason, true);
   if (
@@ -334,6 +357,11 @@ function decideMaster(o: Observation): Action {
   if (to !== 0 && id !== o.handOverDone && o.unhealthy === null) return { do: 'handOver', id, epoch, to };
   if (o.unhealthy !== null) return wait(`master of epoch ${epoch}; does not renew: ${o.unhealthy.reason}`);
   if (view === null) return wait(`master of epoch ${epoch}; binlogsvr does not answer`);
+  // Without a majority nobody could do better, with one another takes over: either way the log will tell.
+  if (o.unanswered) {
+    const { reason, sinceMs } = o.unanswered;
+    return wait(`master of epoch ${epoch}; no renewal accepted for ${seconds(sinceMs)}: ${reason}`);
+  }
   return wait(`master of epoch ${epoch}`);
 }
 

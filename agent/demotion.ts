@@ -115,6 +115,15 @@ export async function killSessions(
   }
 }
 
+/** Those of readers on a replica. Locks they hold are free then; a query that ignores KILL keeps its own, and status says so. */
+export async function closeReaders(context: AgentContext, reason: string): Promise<void> {
+  const { watch, log } = context;
+  context.say(`${reason}: ends its readers' sessions`);
+  log.warn("ends readers' sessions", { reason });
+  watch.excuse(); // asked again only after its time, whatever comes of it
+  await killSessions(context, [INTERNAL_ACCOUNTS.sync]);
+}
+
 /** With nothing waiting and every session closed the epoch may end before its lease does. */
 export async function releaseEpoch({ options, log }: AgentContext, epoch: number): Promise<void> {
   try {

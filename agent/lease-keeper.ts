@@ -3,40 +3,7 @@ import { reasonOf } from '../base/errors.ts';
 import type { Clock, Logger } from '../base/ports.ts';
 import type { LeaseTimes } from '../base/topology.ts';
 import type { BinlogsvrClient } from '../proto/binlogsvr-types.ts';
-
-/** A renewal rests on an answer of mysqld and of its disk that is at most this old. */
-export const HEALTH_AGE_MS_MAX = 1_000;
-/** Commits that wait, on a store with a majority, must get on within this time (protocol-findings 13). */
-export const PROGRESS_MS_MAX = 3_000;
-
-export type Health = Readonly<{
-  /** Since mysqld last answered a read. */
-  silentMs: number;
-  /** Since a block was last written and synced in the datadir, and what the last attempt said. */
-  diskMs: number;
-  diskError: string;
-  /** Commits wait for acks, and since when nothing has been acked or appended although they do. */
-  waiting: boolean;
-  stuckMs: number;
-  quorum: boolean;
-}>;
-
-/**
- * Why the lease must not be renewed now, or null. A master that merely lives but does not commit must lose its lease;
- * one whose cluster has no majority must not: nobody else could do better.
- */
-export function objection(health: Health): string | null {
-  if (health.silentMs > HEALTH_AGE_MS_MAX)
-    return `mysqld has not answered a read for ${Math.round(health.silentMs)} ms`;
-  if (health.diskMs > HEALTH_AGE_MS_MAX) {
-    const why = health.diskError === '' ? '' : ` (${health.diskError})`;
-    return `the datadir has not taken a write for ${Math.round(health.diskMs)} ms${why}`;
-  }
-  if (health.waiting && health.quorum && health.stuckMs > PROGRESS_MS_MAX) {
-    return `commits have been waiting for ${Math.round(health.stuckMs)} ms without any progress`;
-  }
-  return null;
-}
+import { type Health, objection } from './health.ts';
 
 export type LeaseKeeperOptions = Readonly<{
   client: Pick<BinlogsvrClient, 'renew'>;
@@ -56,9 +23,13 @@ export class LeaseKeeper {
   #asking = false;
   #unhealthySince: MonoMs | null = null;
   #reason = '';
+  /** The last renewal the log took (the election counts as one), and what came of the last one it did not take. */
+  #renewedAt: MonoMs;
+  #failure = '';
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
+    this.#renewedAt = options.clock.now();
   }
 
   /** 0: none. */
@@ -71,11 +42,20 @@ export class LeaseKeeper {
     return { reason: this.#reason, sinceMs: this.#options.clock.now() - this.#unhealthySince };
   }
 
+  /** Renewals do not come back, though they are asked for: since when, and why; null while they do. */
+  get unanswered(): Readonly<{ reason: string; sinceMs: number }> | null {
+    const sinceMs = this.#options.clock.now() - this.#renewedAt;
+    if (this.#epoch === 0 || sinceMs <= this.#options.lease.leaseMs) return null;
+    return { reason: this.#failure === '' ? 'no answer' : this.#failure, sinceMs };
+  }
+
   /** From now on `epoch` is renewed; the election counts as its first renewal. */
   hold(epoch: number): void {
     if (this.#epoch === epoch) return;
     this.drop();
     this.#epoch = epoch;
+    this.#renewedAt = this.#options.clock.now();
+    this.#failure = '';
     this.#tick(this.#generation);
   }
 
@@ -108,11 +88,17 @@ export class LeaseKeeper {
     try {
       const outcome = await client.renew(epoch, lease.leaseMs);
       if (generation !== this.#generation) return;
-      if (outcome.accepted) return;
+      if (outcome.accepted) {
+        this.#renewedAt = this.#options.clock.now();
+        return;
+      }
+      this.#failure = outcome.reason;
       log.debug('renewal refused', { epoch, code: outcome.code, reason: outcome.reason });
       if (outcome.code === 'WRONG_EPOCH') lost(epoch, outcome.reason);
     } catch (error) {
-      if (generation === this.#generation) log.debug('renewal failed', { epoch, reason: reasonOf(error) });
+      if (generation !== this.#generation) return;
+      this.#failure = reasonOf(error);
+      log.debug('renewal failed', { epoch, reason: this.#failure });
     } finally {
       if (generation === this.#generation) this.#asking = false;
     }

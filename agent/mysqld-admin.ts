@@ -33,6 +33,8 @@ export type Channel = Readonly<{
   conflict?: string;
   /** The name of a channel that is not ours; '' or absent: there is none. */
   foreign?: string;
+  /** The lock an applier waits for, in mysqld's words; '' or absent: none that shows. */
+  blocked?: string;
 }>;
 
 export type Waiter = Readonly<{ user: string; host: string; statement: string }>;

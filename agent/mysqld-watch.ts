@@ -24,6 +24,8 @@ type Watched = {
   loginBlockedSince: MonoMs | null;
   /** GTIDs it no longer counts as executed. */
   lost: string;
+  /** When what it has executed last changed, or the wait for that began anew. */
+  advancedAt: MonoMs;
   /** What moves while commits get through, and when it last did. */
   progress: string;
   progressAt: MonoMs;
@@ -63,6 +65,7 @@ export class MysqldWatch {
       waitingSince: null,
       loginBlockedSince: null,
       lost: '',
+      advancedAt: now,
       progress: '',
       progressAt: now,
     };
@@ -85,6 +88,11 @@ export class MysqldWatch {
   /** It is going to be killed: nothing it says counts any more. */
   condemn(): void {
     if (this.#watched !== null) this.#watched.condemned = true;
+  }
+
+  /** Something was done about a mysqld that does not get on: it gets its time again. */
+  excuse(): void {
+    if (this.#watched !== null) this.#watched.advancedAt = this.#clock.now();
   }
 
   opened(epoch: number): void {
@@ -152,6 +160,7 @@ export class MysqldWatch {
       loginBlockedMs: watched.loginBlockedSince === null ? 0 : now - watched.loginBlockedSince,
       openedFor: watched.openedFor,
       lost: watched.lost,
+      stalledMs: relation === 'behind' ? now - watched.advancedAt : 0,
     };
   }
 
@@ -184,6 +193,7 @@ export class MysqldWatch {
         this.#mode.channel ? this.#admin.channel().catch(() => watched.channel) : null,
       ]);
       watched.lost ||= lostBetween(watched.probe?.gtidExecuted ?? '', probe.gtidExecuted);
+      if (watched.probe?.gtidExecuted !== probe.gtidExecuted) watched.advancedAt = this.#clock.now();
       watched.probe = probe;
       watched.channel = channel;
       watched.lastAnswer = this.#clock.now();

@@ -51,7 +51,7 @@ export async function takeDown(context: AgentContext, reason: string): Promise<v
   context.become('recovering', reason);
   void context.expose({ servingWrites: false, attachEpoch: 0 });
   if (!ruleHolds('release-after-reap')) await releaseOwnEpoch(context);
-  await killAndReap({ processes: server.processes, clock, log });
+  await killAndReap({ processes: server.processes, clock, log, say: (what) => context.say(`${reason}; ${what}`) });
   watch.end();
   admin.reset();
   await releaseOwnEpoch(context);

@@ -217,7 +217,8 @@ function stateOf(view: View, newest: View, master: MasterVerdict | null): Pick<N
           reason: `was master of epoch ${view.epoch}, has not heard of epoch ${newest.epoch}`,
         };
       const why = master !== null && 'why' in master ? master.why : 'another master is elected';
-      return { state: 'recovering', reason: alsoPinned(`master that does not serve: ${why}`, view) };
+      const said = agent.reason === '' || agent.reason === why ? '' : `; ${agent.reason}`;
+      return { state: 'recovering', reason: alsoPinned(`master that does not serve: ${why}${said}`, view) };
     }
     case 'stopped':
     case 'recovering':

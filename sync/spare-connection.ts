@@ -5,6 +5,8 @@ import type { ConnectSource, SourceConnection } from './source-connection.ts';
 
 const LOGIN_TIMEOUT_MS = 1000;
 const RETRY_MS = 100;
+/** While commits wait for it: where clients have used up max_connections the one kept for administrators has to be caught. */
+const RETRY_URGENT_MS = 10;
 /** Well below mysqld's connect and wait timeouts, so that the spare is never found dead when it is needed. */
 const PING_MS = 10_000;
 
@@ -86,7 +88,8 @@ export class SpareConnection {
         if (!connection.alive) await delay(this.#clock, RETRY_MS, stop).catch(() => {});
       } catch (error) {
         this.#log.debug('spare connection failed', { reason: reasonOf(error) });
-        await delay(this.#clock, RETRY_MS, stop).catch(() => {});
+        const pauseMs = this.#takers.length > 0 ? RETRY_URGENT_MS : RETRY_MS;
+        await delay(this.#clock, pauseMs, stop).catch(() => {});
       }
     }
   }

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { open, readdir, readFile, rmdir } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { INTERNAL_ACCOUNTS, internalPassword } from '../../base/accounts.ts';
+import { requireFreeDisk } from '../../base/disk-space.ts';
 import { PhxError } from '../../base/errors.ts';
 import type { MysqlInstall } from '../../base/mysql-install.ts';
 import type { Clock, Logger } from '../../base/ports.ts';
@@ -23,6 +24,8 @@ import { SqlMysqldAdmin } from './sql-admin.ts';
 import { cut, finishCut, readRemoved } from './tail-cutter.ts';
 
 const PROBE_BLOCK_BYTES = 4096;
+/** mysqld makes its temporary tablespace (12 MiB) and a binlog file when it starts; with less it dies at once, or soon. */
+const START_BYTES_MIN = 64 * 1024 * 1024;
 
 export type LocalMysqldOptions = Readonly<{
   self: NodeAddress;
@@ -117,6 +120,7 @@ export class LocalMysqld implements MysqldServer {
   async configure(): Promise<void> {
     const { self, mysqlInstall, userMysqldSettings } = this.#options;
     const paths = this.#paths;
+    await requireFreeDisk(paths.datadir, START_BYTES_MIN, 'mysqld to start');
     const myCnf = renderMyCnf({
       version: mysqlInstall.version,
       datadir: paths.datadir,
@@ -152,14 +156,18 @@ export class LocalMysqld implements MysqldServer {
     return removeOpenedMark(this.#paths.openedMark);
   }
 
+  /** A block that was not there before: on a full disk one can still write where one has written. */
   async probeDisk(): Promise<void> {
-    const file = await open(this.#paths.diskProbe, 'w', 0o600);
+    const { diskProbe } = this.#paths;
+    const fresh = `${diskProbe}.new`;
+    const file = await open(fresh, 'w', 0o600);
     try {
-      await file.write(Buffer.alloc(PROBE_BLOCK_BYTES, Math.floor(this.#options.clock.wall()) & 0xff));
+      await file.writeFile(Buffer.alloc(PROBE_BLOCK_BYTES, Math.floor(this.#options.clock.wall()) & 0xff));
       await file.datasync();
     } finally {
       await file.close();
     }
+    await rename(fresh, diskProbe);
   }
 
   async ignoredSettings(): Promise<string> {

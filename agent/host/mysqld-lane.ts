@@ -128,6 +128,13 @@ export function sqlErrno(error: unknown): number | null {
   return typeof errno === 'number' && typeof sqlState === 'string' ? errno : null;
 }
 
+const ER_CON_COUNT_ERROR = 1040;
+
+/** All connections are taken, those mysqld keeps for its administrators too. */
+export function isAtConnectionLimit(error: unknown): boolean {
+  return error instanceof PhxError && sqlErrno(error.cause) === ER_CON_COUNT_ERROR;
+}
+
 /** The verb only: statements may hold passwords. */
 function excerpt(statements: readonly string[]): string {
   return statements

@@ -1,11 +1,18 @@
+import { delay } from '../../base/async.ts';
 import { PhxError } from '../../base/errors.ts';
 import type { Clock } from '../../base/ports.ts';
 import { PINNED_PROBE_SQL, pinnedDeviations } from '../mysql-settings.ts';
 import type { Channel, MysqldAdmin, Probe, Row, SemiSync, Waiter } from '../mysqld-admin.ts';
-import { MysqldLane, type MysqlLogin, sqlErrno } from './mysqld-lane.ts';
+import { isAtConnectionLimit, MysqldLane, type MysqlLogin, sqlErrno } from './mysqld-lane.ts';
 
 /** A probe answers within a few ms; one that takes this long counts as no answer. */
 const PROBE_MS_MAX = 800;
+/** For a connection that is open and busy, where no other can be had. */
+const BORROW_POLL_MS = 5;
+/** Clients that log in hold the connection kept for administrators for a moment each, before they are refused: one has to be quick. */
+const FIRST_IN_POLL_MS = 10;
+/** A second connection is of no such need, and would take the one sync may want. */
+const SPARE_AGAIN_MS = 5_000;
 const ER_UNKNOWN_SYSTEM_VARIABLE = 1193;
 
 const VARIABLES_SQL =
@@ -34,6 +41,9 @@ const CHANNEL_SQL = [
      FROM performance_schema.replication_applier_status_by_worker WHERE LAST_ERROR_NUMBER <> 0
    UNION ALL SELECT LAST_ERROR_NUMBER, LAST_ERROR_MESSAGE
      FROM performance_schema.replication_applier_status_by_coordinator WHERE LAST_ERROR_NUMBER <> 0 LIMIT 64`,
+  // Metadata, global read, commit and backup locks; a row's lock is no state of its own.
+  `SELECT PROCESSLIST_STATE AS state FROM performance_schema.threads
+    WHERE NAME RLIKE '^thread/sql/(replica|slave)_(worker|sql)$' AND PROCESSLIST_STATE LIKE 'Waiting for % lock' LIMIT 1`,
 ] as const;
 
 /**
@@ -61,7 +71,9 @@ const WAITERS_SQL = `SELECT PROCESSLIST_USER AS user, PROCESSLIST_HOST AS host, 
 
 /**
  * Talks to the local mysqld as the account that may do everything, over its socket only. Three connections stay open:
- * two for probes, so that one stuck question leaves the other, and one for work; one more is opened for what is done aside.
+ * two for probes, so that one stuck question leaves the other, one for the channel and one for work; one more is opened for what is
+ * done aside. Where clients have used up max_connections mysqld has one left for its administrators, so a single one of ours has to
+ * do for everything then.
  */
 export class SqlMysqldAdmin implements MysqldAdmin {
   readonly #login: MysqlLogin;
@@ -70,6 +82,7 @@ export class SqlMysqldAdmin implements MysqldAdmin {
   readonly #channel: MysqldLane;
   readonly #work: MysqldLane;
   readonly #aside: MysqldLane;
+  #spareNotBefore = 0;
 
   constructor(login: MysqlLogin, clock: Clock) {
     this.#login = login;
@@ -93,12 +106,16 @@ export class SqlMysqldAdmin implements MysqldAdmin {
     if (lane === undefined) throw new PhxError('TIMEOUT', 'probe mysqld: two probes have not been answered');
     // The one that is not in use is opened now, while logins work.
     const spare = this.#probes.find((each) => each !== lane && !each.busy && !each.open);
-    spare?.connect().catch(() => {});
+    if (this.#clock.now() >= this.#spareNotBefore) {
+      spare?.connect().catch((error: unknown) => {
+        if (isAtConnectionLimit(error)) this.#spareNotBefore = this.#clock.now() + SPARE_AGAIN_MS;
+      });
+    }
     const askedAt = this.#clock.now();
     let rows: readonly (readonly Row[])[];
     let pinned: string;
     try {
-      rows = await lane.run([VARIABLES_SQL, STATUS_SQL, PINNED_PROBE_SQL], PROBE_MS_MAX);
+      rows = await this.#firstIn(lane, [VARIABLES_SQL, STATUS_SQL, PINNED_PROBE_SQL], PROBE_MS_MAX);
       pinned = pinnedDeviations(rows[2]?.[0] ?? {}).join(', ');
     } catch (error) {
       if (sqlErrno(error) !== ER_UNKNOWN_SYSTEM_VARIABLE) throw error;
@@ -128,12 +145,16 @@ export class SqlMysqldAdmin implements MysqldAdmin {
   }
 
   async channel(): Promise<Channel | null> {
-    const [connections = [], appliers = [], errors = []] = await this.#channel.run(CHANNEL_SQL, PROBE_MS_MAX);
+    const [connections = [], appliers = [], errors = [], blocked = []] = await this.#run(
+      this.#channel,
+      CHANNEL_SQL,
+      PROBE_MS_MAX,
+    );
     const foreign = connections.find((row) => row['channel'] !== '');
     const connection = connections.find((row) => row['channel'] === '');
     if (connection === undefined && foreign === undefined) return null;
     const applier = appliers.find((row) => row['channel'] === '');
-    const words = [
+    const troubles = [
       foreign === undefined ? '' : `a replication channel '${String(foreign['channel'])}' that is not ours`,
       ...errors.slice(0, 1).map(applierError),
       Number(connection?.['number'] ?? 0) === 0
@@ -144,15 +165,16 @@ export class SqlMysqldAdmin implements MysqldAdmin {
     return {
       receiver: state === 'ON' || state === 'CONNECTING' ? state : 'OFF',
       applier: applier?.['state'] === 'ON',
-      error: words.filter((text) => text !== '').join('; '),
+      error: troubles.filter((text) => text !== '').join('; '),
       conflict: errors.filter((row) => CONFLICTS.has(Number(row['number']))).map(applierError)[0] ?? '',
       foreign: foreign === undefined ? '' : String(foreign['channel']),
+      blocked: words(blocked[0]?.['state']),
     };
   }
 
   async work(statements: readonly string[], deadlineMs: number): Promise<readonly (readonly Row[])[]> {
     try {
-      return await this.#work.run(statements, deadlineMs);
+      return await this.#run(this.#work, statements, deadlineMs);
     } catch (error) {
       if (sqlErrno(error) === null) this.#work.destroy();
       throw error;
@@ -161,10 +183,48 @@ export class SqlMysqldAdmin implements MysqldAdmin {
 
   async aside(statements: readonly string[], deadlineMs: number): Promise<readonly (readonly Row[])[]> {
     try {
-      return await this.#aside.run(statements, deadlineMs);
+      return await this.#run(this.#aside, statements, deadlineMs);
     } catch (error) {
       if (sqlErrno(error) === null) this.#aside.destroy();
       throw error;
+    }
+  }
+
+  /** On `lane`, for which the one connection mysqld keeps for administrators may have to be had. */
+  async #firstIn(
+    lane: MysqldLane,
+    statements: readonly string[],
+    deadlineMs: number,
+  ): Promise<readonly (readonly Row[])[]> {
+    const end = this.#clock.now() + deadlineMs;
+    for (;;) {
+      try {
+        return await lane.run(statements, Math.max(1, end - this.#clock.now()));
+      } catch (error) {
+        if (!isAtConnectionLimit(error) || this.#clock.now() >= end) throw error;
+        await delay(this.#clock, FIRST_IN_POLL_MS);
+      }
+    }
+  }
+
+  /** On `lane`, or on any that is open if mysqld has no connection left for it. */
+  async #run(
+    lane: MysqldLane,
+    statements: readonly string[],
+    deadlineMs: number,
+  ): Promise<readonly (readonly Row[])[]> {
+    const end = this.#clock.now() + deadlineMs;
+    try {
+      return await lane.run(statements, deadlineMs);
+    } catch (error) {
+      if (!isAtConnectionLimit(error)) throw error;
+      for (;;) {
+        const open = [...this.#probes, this.#channel, this.#work].filter((each) => each.open);
+        const idle = open.find((each) => !each.busy);
+        if (idle !== undefined) return await idle.run(statements, Math.max(1, end - this.#clock.now()));
+        if (open.length === 0 || this.#clock.now() >= end) throw error;
+        await delay(this.#clock, BORROW_POLL_MS);
+      }
     }
   }
 
@@ -173,8 +233,9 @@ export class SqlMysqldAdmin implements MysqldAdmin {
     try {
       await lane.connect(deadlineMs);
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      // It answers: what keeps us out is no lock.
+      return isAtConnectionLimit(error);
     } finally {
       lane.destroy();
     }

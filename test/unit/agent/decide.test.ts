@@ -1,134 +1,28 @@
 import { describe, expect, test } from 'vitest';
-import { type Action, BASELINE_STAGGER_MS, decide, type MysqldFacts, type Observation } from '../../../agent/decide.ts';
-import type { Channel, Probe } from '../../../agent/mysqld-admin.ts';
+import { BASELINE_STAGGER_MS, type Observation } from '../../../agent/decide.ts';
 import { relate } from '../../../agent/mysqld-watch.ts';
 import { mayMove, move } from '../../../agent/roles.ts';
-import { monoMs } from '../../../base/brands.ts';
 import { InvariantError } from '../../../base/invariant.ts';
-import { DEFAULT_LEASE } from '../../../base/topology.ts';
-import type { AgentRole, MembershipView, SyncStatus, View } from '../../../proto/binlogsvr-types.ts';
+import type { AgentRole } from '../../../proto/binlogsvr-types.ts';
+import {
+  asMaster,
+  attached,
+  channel,
+  closed,
+  ME,
+  mine,
+  none,
+  observe,
+  probe,
+  running,
+  SET,
+  seat,
+  table,
+  view,
+  writable,
+} from './decide-cases.ts';
 
-const SET = '11111111-1111-1111-1111-111111111111:1-9';
-const ME = 1;
 const ROLES: readonly AgentRole[] = ['stopped', 'recovering', 'replica', 'promoting', 'master', 'demoting', 'failed'];
-
-const attached: SyncStatus = {
-  state: 'attached',
-  epoch: 5,
-  reason: '',
-  ackedTransactions: 0,
-  appends: 0,
-  pid: 1,
-  spareReady: true,
-  repeatedAcks: 0,
-};
-
-const view = (change: Partial<View> = {}): View => ({
-  node: ME,
-  epoch: 5,
-  master: 2,
-  open: true,
-  renewal: 7,
-  appliedIndex: 100,
-  chosenIndex: 100,
-  appendSeq: 50,
-  gtidSet: SET,
-  baseline: true,
-  voting: true,
-  votingReason: '',
-  takeoverDue: false,
-  takeoverInMs: 1000,
-  leaseRemainingMs: 0,
-  leader: false,
-  agent: null,
-  agentAlive: true,
-  sync: attached,
-  quorum: true,
-  lagMs: 0,
-  needsClone: '',
-  ...change,
-});
-
-const probe = (change: Partial<Probe> = {}): Probe => ({
-  askedAt: monoMs(0),
-  answeredAt: monoMs(1),
-  gtidExecuted: SET,
-  superReadOnly: true,
-  offlineMode: false,
-  semiSync: { on: true, clients: 0, waiting: 0, acked: 0 },
-  pinned: '',
-  ...change,
-});
-
-const channel = (change: Partial<Channel> = {}): Channel => ({ receiver: 'ON', applier: true, error: '', ...change });
-
-type Running = Extract<MysqldFacts, { state: 'running' }>;
-const running = (change: Partial<Running> = {}): MysqldFacts => ({
-  state: 'running',
-  pid: 42,
-  condemned: false,
-  probe: probe(),
-  channel: channel(),
-  silentMs: 10,
-  relation: 'equal',
-  extra: '',
-  judged: true,
-  waitingMs: 0,
-  loginBlockedMs: 0,
-  openedFor: 0,
-  ...change,
-});
-
-const observe = (change: Partial<Observation> = {}): Observation => ({
-  self: ME,
-  role: 'replica',
-  view: view(),
-  mysqld: running(),
-  stoodUpon: -1,
-  masterEpoch: 0,
-  handOverDone: 0,
-  unhealthy: null,
-  suspended: false,
-  failure: '',
-  trustedMs: 0,
-  attachedMs: 60_000,
-  emptyLogMs: 0,
-  foundingSet: '',
-  index: 0,
-  lease: DEFAULT_LEASE,
-  ...change,
-});
-
-const none: MysqldFacts = { state: 'none' };
-const mine = (change: Partial<View> = {}): View => view({ master: ME, ...change });
-const closed = (change: Partial<View> = {}): View => view({ open: false, ...change });
-const asMaster = (change: Partial<Observation> = {}): Observation =>
-  observe({
-    role: 'master',
-    masterEpoch: 5,
-    view: mine(),
-    mysqld: running({ probe: probe({ superReadOnly: false }), openedFor: 5 }),
-    ...change,
-  });
-const writable = (change: Partial<Running> = {}): MysqldFacts =>
-  running({ probe: probe({ superReadOnly: false }), openedFor: 5, ...change });
-
-const seat = (change: Partial<MembershipView>): Partial<View> => ({
-  membership: { kind: 'voter', election: 'neutral', standRefusal: '', standInMs: 0, handOverTo: 0, ...change },
-});
-
-type Row = readonly [situation: string, observation: Observation, does: Action['do'], reason: RegExp | null];
-
-const table = (name: string, rows: readonly Row[]): void => {
-  describe(name, () => {
-    test.each(rows)('%s', (_situation, observation, does, reason) => {
-      const action = decide(observation);
-      expect(action.do).toBe(does);
-      if (reason !== null) expect('reason' in action ? action.reason : '').toMatch(reason);
-      if (action.do === 'wait') expect(action.reason.length, 'a wait says why').toBeGreaterThan(5);
-    });
-  });
-};
 
 table('removed from the cluster', [
   ['replica', observe({ view: view(seat({ kind: 'removed' })) }), 'retire', /removed from the cluster/],

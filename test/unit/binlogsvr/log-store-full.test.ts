@@ -75,7 +75,8 @@ describe.skipIf(obstacle !== '')(`a full disk under the store ${obstacle}`, () =
     });
     await using client = createBinlogsvrClient(`127.0.0.1:${self!.rpc}`, SECURITY);
     const reason = /its store is closed: check disk of .*: 0 MiB free, 32 MiB needed for the store/;
-    await expect.poll(() => client.status(1000).catch((error: Error) => error.message)).toMatch(reason);
+    const said = (): Promise<unknown> => client.status(1000).catch((error: Error) => error.message);
+    await expect.poll(said, { timeout: 20_000 }).toMatch(reason);
     await expect(client.renew(1, 1000)).rejects.toThrow(reason);
     await expect(
       (async () => {
@@ -91,7 +92,7 @@ describe.skipIf(obstacle !== '')(`a full disk under the store ${obstacle}`, () =
     disk.free();
     const svr = await starting;
     const view = { node: self!.id };
-    await expect.poll(() => client.status(1000).catch(() => null), { timeout: 10_000 }).toMatchObject({ view });
+    await expect.poll(() => client.status(1000).catch(() => null), { timeout: 20_000 }).toMatchObject({ view });
     await svr.close();
   });
 });

@@ -255,6 +255,10 @@ describe('status', () => {
   it('says why', () => {
     expect(merge(DOWN).nodes.map((node) => node.reason)).toEqual(['no answer', 'not asked', 'not asked']);
     expect(merge(master(), DOWN, DOWN).nodes[0]?.reason).toBe('master that does not serve: no majority of nodes is up');
+    const stalled = 'master of epoch 4; does not renew: the datadir has not taken a write for 2000 ms';
+    expect(merge(master({ leaseRemainingMs: 0 }, { reason: stalled }), up(2), up(3)).nodes[0]?.reason).toBe(
+      `master that does not serve: its lease is over; ${stalled}`,
+    );
     expect(merge(master({ epoch: 3 }), up(2, { master: 2 }), DOWN).nodes[0]?.reason).toBe(
       'was master of epoch 3, has not heard of epoch 4',
     );

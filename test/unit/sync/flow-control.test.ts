@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { PROGRESS_MS_MAX } from '../../../agent/lease-keeper.ts';
+import { PROGRESS_MS_MAX } from '../../../agent/health.ts';
 import type { FlowPolicy } from '../../../base/flow-policy.ts';
 import { DELAY_MS_MAX } from '../../../base/flow-policy.ts';
 import { FlowControl, STEP_MS, STEPS } from '../../../sync/flow-control.ts';
