@@ -201,6 +201,7 @@ export class DumpSession {
     // mysqlbinlog says NONE: what is made here then comes without, what is in the log keeps its own.
     const made = { serverId: this.#options.serverId, crc: checksum.toUpperCase() === 'CRC32' };
     let sequence = 1;
+    let sentAt = this.#options.clock.now();
     const send = async (events: readonly Buffer[]): Promise<void> => {
       const packets: Buffer[] = [];
       for (const event of events) {
@@ -213,21 +214,31 @@ export class DumpSession {
       for (const packet of packets) room = this.#socket.write(packet);
       this.#socket.uncork();
       if (!room) await once(this.#socket, 'drain', { signal: this.#gone.signal });
+      sentAt = this.#options.clock.now();
+    };
+    const periodMs = this.#heartbeatMs();
+    // Also while the log goes on with nothing to send: of a large transaction nothing is before all of it is there.
+    const beat = async (stream: DumpStream): Promise<void> => {
+      if (this.#options.clock.now() - sentAt < periodMs) return;
+      sentAt = this.#options.clock.now();
+      const { file, position } = stream.at;
+      if (file !== '') await send([encodeHeartbeat({ file, logPos: position, ...made })]);
     };
     try {
       const { source, totals } = this.#options;
       const stream = await DumpStream.open(source, start, totals === undefined ? made : { ...made, totals });
       this.#options.log.info('dump started', { client: this.name, from: describe(start) });
       for (;;) {
-        for await (const events of stream.events()) await send(events);
+        for await (const events of stream.events()) {
+          if (events.length > 0) await send(events);
+          else await beat(stream);
+        }
         if ((flags & DUMP_NON_BLOCK) !== 0) {
           this.#send(encodeEof(), sequence & 0xff);
           return;
         }
-        if (await this.#quietFor(stream)) {
-          const { file, position } = stream.at;
-          if (file !== '') await send([encodeHeartbeat({ file, logPos: position, ...made })]);
-        }
+        await this.#news(stream, sentAt + periodMs - this.#options.clock.now());
+        await beat(stream);
       }
     } catch (error) {
       if (this.#gone.signal.aborted) return;
@@ -236,18 +247,19 @@ export class DumpSession {
     }
   }
 
-  /** True when nothing new was applied for a heartbeat period. */
-  async #quietFor(stream: DumpStream): Promise<boolean> {
+  #heartbeatMs(): number {
     const asked = this.#variables.get('source_heartbeat_period') ?? this.#variables.get('master_heartbeat_period');
-    const periodMs = Math.max(HEARTBEAT_MIN_MS, asked === undefined ? HEARTBEAT_DEFAULT_MS : Number(asked) / 1e6);
+    return Math.max(HEARTBEAT_MIN_MS, asked === undefined ? HEARTBEAT_DEFAULT_MS : Number(asked) / 1e6);
+  }
+
+  /** Until something new is applied, `ms` at the most. */
+  async #news(stream: DumpStream, ms: number): Promise<void> {
     using timeout = new LinkedAbort(this.#gone.signal);
-    const cancel = this.#options.clock.after(periodMs, () => timeout.abort());
+    const cancel = this.#options.clock.after(Math.max(0, ms), () => timeout.abort());
     try {
       await stream.wait(timeout.signal);
-      return false;
     } catch (error) {
       if (this.#gone.signal.aborted || !timeout.signal.aborted) throw error;
-      return true;
     } finally {
       cancel();
     }

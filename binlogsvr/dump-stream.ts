@@ -111,7 +111,10 @@ export class DumpStream {
     return this.#source.waitApplied(this.#state.appliedIndex, signal);
   }
 
-  /** Events of what is applied now, in pieces; returns when the end of the applied log is reached. */
+  /**
+   * Events of what is applied now, in pieces; returns when the end of the applied log is reached. An empty piece: so far there was
+   * nothing to send, between two transactions.
+   */
   async *events(): AsyncGenerator<Buffer[]> {
     if (!this.#began && this.#state.file !== null && this.#fileWanted(this.#state.file.epoch, this.#state.file.name)) {
       yield this.#begin(await this.#source.formatDescriptionOf(this.#state.file), true);
@@ -125,6 +128,7 @@ export class DumpStream {
         this.#state = state;
         if (value.kind === 'append' && applied.accepted) yield* this.#append(value, before);
       }
+      yield [];
     }
   }
 

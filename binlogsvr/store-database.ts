@@ -15,6 +15,13 @@ export type BatchOp =
 export type DatabaseFault = 'corrupt' | 'locked' | 'io';
 
 /**
+ * LevelDB maps the tables it has open into memory, so that what it read of a table counts as memory of the process until the table is
+ * closed. It keeps 64 open at the least, ten files of another kind beside them: with these sizes some 128 MiB.
+ */
+const OPEN_FILES_MAX = 74;
+const TABLE_BYTES = 2 * 1024 * 1024;
+
+/**
  * Compression stays off: binlog values are mostly small and hot, and a flipped "compressed" mark would make LevelDB
  * allocate whatever length it reads out of the damaged block.
  */
@@ -24,9 +31,9 @@ export async function openDatabase(path: string, createIfMissing: boolean): Prom
     createIfMissing,
     compression: false,
     writeBufferSize: 8 * 1024 * 1024,
-    maxFileSize: 8 * 1024 * 1024,
+    maxFileSize: TABLE_BYTES,
     blockSize: 16 * 1024,
-    maxOpenFiles: 500,
+    maxOpenFiles: OPEN_FILES_MAX,
   });
   return db;
 }

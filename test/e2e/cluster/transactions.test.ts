@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Connection } from 'mysql2/promise';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -52,6 +54,9 @@ describe.runIf(FULL)('big and odd transactions', { timeout: 900_000 }, () => {
     expect(new Set(nodes.map(({ gtidExecuted }) => gtidExecuted)).size).toBe(1);
     expect(new Set(await cluster.checksums('odd')).size).toBe(1);
   };
+  /** How often a slave's receiver began anew. */
+  const dumpsOf = (id: number): number =>
+    readFileSync(join(cluster.nodeDir(id), 'log', 'binlogsvr.log'), 'utf8').split('"dump started"').length;
   const ask = async <T>(statement: string): Promise<T[][]> => {
     const { nodes } = await cluster.status();
     return Promise.all(nodes.map(({ id }) => cluster.adminQuery<T>(id, statement)));
@@ -59,6 +64,7 @@ describe.runIf(FULL)('big and odd transactions', { timeout: 900_000 }, () => {
 
   test('one transaction of 1 GiB replicates, and no process of ours grows', async () => {
     const before = await cluster.converged();
+    const dumps = before.nodes.map(({ id }) => dumpsOf(id));
     await session(async (connection) => {
       await connection.query('CREATE TABLE big (id INT PRIMARY KEY, v LONGBLOB)');
       await connection.query('SET cte_max_recursion_depth = 2000');
@@ -70,6 +76,8 @@ describe.runIf(FULL)('big and odd transactions', { timeout: 900_000 }, () => {
     await equalEverywhere(300_000);
     const after = await cluster.status();
     expect(after.epoch).toBe(before.epoch);
+    // Heartbeats went on while it was appended: no slave took its source for dead.
+    expect(after.nodes.map(({ id }) => dumpsOf(id))).toEqual(dumps);
     const peaks = peakMemory(after);
     console.log(
       `peaks after 1 GiB: ${[...peaks].map(([name, bytes]) => `${name} ${Math.round(bytes / MiB)}`).join(', ')}`,

@@ -24,14 +24,15 @@ function eventAt(position: number): Buffer {
 }
 
 /** Two files of five transactions each, from position 200 on; the log begins after the second of file 2. */
+const recorded = readFileSync(join(import.meta.dirname, '../../../mysql/testdata/binlog.000001'));
+const formatDescription = recorded.subarray(4, 4 + recorded.readUInt32LE(13));
+
 class PurgedLog extends MemoryLog {
   #base: ReplicatedState = this.state;
 
   static make(): PurgedLog {
     const log = new PurgedLog();
     for (const bytes of MemoryLog.elected().values) log.apply(decodeValue(bytes));
-    const recorded = readFileSync(join(import.meta.dirname, '../../../mysql/testdata/binlog.000001'));
-    const formatDescription = recorded.subarray(4, 4 + recorded.readUInt32LE(13));
     let gno = 0;
     for (const name of ['binlog.000001', 'binlog.000002']) {
       const file = { kind: 'file', name, formatDescription } as const;
@@ -82,4 +83,26 @@ test('one that asks by GTID hears what it lacks', async () => {
     message: expect.stringContaining(`is '${UUID}:1-6', and the missing transactions are '${UUID}:7'`),
   });
   expect(await transactions({ kind: 'gtid', has: GtidSet.parse(`${UUID}:1-7`) })).toBe(3);
+});
+
+test('in a file that has just begun a heartbeat names the end of its format description, which the replica has counted', async () => {
+  const log = MemoryLog.elected();
+  const stream = await DumpStream.open(log, { kind: 'gtid', has: GtidSet.EMPTY }, { serverId: 9, crc: true });
+  log.apply({
+    kind: 'append',
+    epoch: epochOf(1),
+    follows: 0,
+    items: [{ kind: 'file', name: 'binlog.000001', formatDescription }],
+  });
+  for await (const _ of stream.events());
+  expect(stream.at).toEqual({ file: '1-binlog.000001', position: 4 + formatDescription.length });
+});
+
+test('a log that goes on with nothing to send says so, that a heartbeat may be', async () => {
+  const log = MemoryLog.elected();
+  const stream = await DumpStream.open(log, { kind: 'gtid', has: GtidSet.EMPTY }, { serverId: 9, crc: true });
+  const pieces: number[] = [];
+  log.apply({ kind: 'renew', epoch: epochOf(1), renewal: 1 });
+  for await (const events of stream.events()) pieces.push(events.length);
+  expect(pieces).toEqual([0]);
 });
