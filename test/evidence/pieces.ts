@@ -28,7 +28,7 @@ function vitest(files: readonly string[], env: Readonly<Record<string, string>>)
     child.on('close', (code) => {
       const summary = output
         .split('\n')
-        .filter((line) => /Tests|write gaps|mutations/.test(line))
+        .filter((line) => /Tests|write gaps|mutations|kills: |power cuts: /.test(line))
         .join('; ')
         .trim();
       if (code === 0) resolve(summary);
@@ -39,6 +39,9 @@ function vitest(files: readonly string[], env: Readonly<Record<string, string>>)
 
 const MUTATIONS_PER_RUN = 100_000;
 const SEEDS_PER_RUN = 5_000;
+const KILLS_PER_RUN = 100;
+/** Of one node, and as many of all. */
+const POWER_CUTS_PER_RUN = 10;
 
 /** The n-th range of consecutive seeds; the account is what was simulated and which faults were injected how often. */
 function simulate(run: number): Promise<string> {
@@ -99,6 +102,32 @@ export const PIECES: readonly Piece[] = [
     target: 200,
     unitsPerRun: 20,
     run: () => vitest(['test/e2e/cluster/failover'], { PHXSQL_TIER: 'full' }),
+  },
+  {
+    name: 'random-kills',
+    what: 'kills of any process of any node under a bank-transfer load, each run with a seed of its own',
+    unit: 'kills',
+    target: 1_000,
+    unitsPerRun: KILLS_PER_RUN,
+    run: (seed) =>
+      vitest(['test/e2e/cluster/random-kills'], {
+        PHXSQL_TIER: 'full',
+        PHXSQL_KILLS: String(KILLS_PER_RUN),
+        PHXSQL_KILL_SEED: String(seed),
+      }),
+  },
+  {
+    name: 'power-cuts',
+    what: 'power cuts of one node and of all at once under a bank-transfer load, each run with a seed of its own',
+    unit: 'power cuts',
+    target: 200,
+    unitsPerRun: 2 * POWER_CUTS_PER_RUN,
+    run: (seed) =>
+      vitest(['test/e2e/cluster/power-cut'], {
+        PHXSQL_TIER: 'full',
+        PHXSQL_POWER_CUTS: String(POWER_CUTS_PER_RUN),
+        PHXSQL_POWER_SEED: String(seed),
+      }),
   },
   {
     name: 'disaster',

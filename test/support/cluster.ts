@@ -66,7 +66,7 @@ let portOffset =
 /** A cluster started as a user starts it, in a directory of its own, on ports of its own. */
 export class TestCluster implements AsyncDisposable {
   readonly dir: string;
-  readonly #env: NodeJS.ProcessEnv;
+  #env: NodeJS.ProcessEnv;
   readonly offset: number;
   /** For the cluster.json it was made by: others may add and remove nodes. */
   #collector: { readonly written: string; readonly asks: StatusCollector } | null = null;
@@ -77,9 +77,14 @@ export class TestCluster implements AsyncDisposable {
     this.#env = { ...process.env, PHXSQL_ROOT_PASSWORD: 'test root password' };
   }
 
-  /** `config`: tables for the configuration of every node. */
+  /** `config`: tables for the configuration of every node. `env`: beside ours, of every process started after the first start. */
   static async start(
-    options: Readonly<{ nodes?: 3 | 5; keepOnFailure?: boolean; config?: string }> = {},
+    options: Readonly<{
+      nodes?: 3 | 5;
+      keepOnFailure?: boolean;
+      config?: string;
+      env?: (dir: string) => NodeJS.ProcessEnv;
+    }> = {},
   ): Promise<TestCluster> {
     const cluster = new TestCluster(mkdtempSync(join(tmpdir(), 'phx-e2e-')), TestCluster.nextOffset());
     try {
@@ -87,6 +92,11 @@ export class TestCluster implements AsyncDisposable {
       const ports = ['--port-offset', String(cluster.offset)];
       const settings = options.config === undefined ? [] : ['--settings', cluster.#settingsFile(options.config)];
       await cluster.cli(['cluster', 'start', ...nodes, ...ports, ...settings, '--detach']);
+      if (options.env !== undefined) {
+        await cluster.cli(['cluster', 'stop']);
+        cluster.#env = { ...cluster.#env, ...options.env(cluster.dir) };
+        await cluster.resume();
+      }
     } catch (error) {
       await cluster.cli(['cluster', 'stop']).catch(() => {});
       throw new Error(`cluster did not start (logs kept in ${cluster.dir}): ${String(error)}`);
@@ -246,19 +256,26 @@ export class TestCluster implements AsyncDisposable {
     await eventually('all processes gone', 10_000, async () => (await this.processes()).length === 0);
   }
 
-  /** Pids of every process whose command line names this cluster's directory. */
-  async processes(): Promise<number[]> {
+  /** What plays the init system of the nodes' machines: starts a node again whose supervisor died. */
+  get managerPid(): number {
+    const file = readFileSync(join(this.dir, 'run', 'manager.json'), 'utf8');
+    return (JSON.parse(file) as { pid: number }).pid;
+  }
+
+  /** Pids of every process whose command line names this cluster's directory, or one below it. */
+  async processes(dir = this.dir): Promise<number[]> {
     const { readdirSync } = await import('node:fs');
-    const found: number[] = [];
-    for (const name of readdirSync('/proc')) {
-      if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
-      try {
-        if (readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(this.dir)) found.push(Number(name));
-      } catch {
-        // the process ended while we looked
-      }
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    return pids.map(Number).filter((pid) => pid !== process.pid && this.owns(pid, dir));
+  }
+
+  /** Is this still a process of ours? What a status said a moment ago may have died since, and its number be another's. */
+  owns(pid: number, dir = this.dir): boolean {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(dir);
+    } catch {
+      return false;
     }
-    return found;
   }
 
   /** All nodes up in their roles and close behind the log, which may go on growing. */
@@ -310,9 +327,15 @@ export class TestCluster implements AsyncDisposable {
     );
   }
 
+  /** With PHXSQL_TEST_KEEP=1 it is only stopped: for whoever looks for the reason of a failure. */
   async destroy(): Promise<void> {
     await this.#collector?.asks.close();
     this.#collector = null;
+    if (process.env['PHXSQL_TEST_KEEP']) {
+      await this.cli(['cluster', 'stop']);
+      console.log(`kept ${this.dir}`);
+      return;
+    }
     await this.cli(['cluster', 'destroy', '--yes']);
     rmSync(this.dir, { recursive: true, force: true });
     rmSync(`${this.dir}.settings.toml`, { force: true });

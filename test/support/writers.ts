@@ -109,7 +109,8 @@ export class Writers {
   }
 }
 
-async function withTimeout<T>(work: Promise<T>, ms: number): Promise<T> {
+/** Rejects when `work` has not ended in time; it goes on. */
+export async function withTimeout<T>(work: Promise<T>, ms: number): Promise<T> {
   const stop = new AbortController();
   try {
     return await Promise.race([
