@@ -26,13 +26,13 @@ export const BLOCKERS_SQL: readonly string[] = [
      JOIN performance_schema.metadata_locks h ON h.LOCK_STATUS = 'GRANTED' AND h.OBJECT_TYPE = w.OBJECT_TYPE
       AND h.OBJECT_SCHEMA <=> w.OBJECT_SCHEMA AND h.OBJECT_NAME <=> w.OBJECT_NAME
      JOIN performance_schema.threads s ON s.THREAD_ID = h.OWNER_THREAD_ID
-     LEFT JOIN performance_schema.events_statements_current e ON e.THREAD_ID = s.THREAD_ID AND e.NESTING_EVENT_ID IS NULL
+     LEFT JOIN performance_schema.events_statements_current e ON e.THREAD_ID = s.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0
     WHERE w.LOCK_STATUS = 'PENDING' AND ${OF_A_CLIENT} LIMIT ${ROWS_MAX}`,
   `SELECT 'ROW' AS type, 'rows' AS object, '' AS wanted, '' AS held, ${SESSION}
      FROM performance_schema.data_lock_waits d
      JOIN performance_schema.threads a ON a.THREAD_ID = d.REQUESTING_THREAD_ID AND a.NAME IN (${APPLIERS})
      JOIN performance_schema.threads s ON s.THREAD_ID = d.BLOCKING_THREAD_ID
-     LEFT JOIN performance_schema.events_statements_current e ON e.THREAD_ID = s.THREAD_ID AND e.NESTING_EVENT_ID IS NULL
+     LEFT JOIN performance_schema.events_statements_current e ON e.THREAD_ID = s.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0
     WHERE ${OF_A_CLIENT} LIMIT ${ROWS_MAX}`,
 ];
 

@@ -1,4 +1,4 @@
-import type { MonoMs, NodeId } from '../base/brands.ts';
+import type { InstanceId, MonoMs, NodeId } from '../base/brands.ts';
 import type { Clock } from '../base/ports.ts';
 import type { View } from '../proto/binlogsvr-types.ts';
 import { AppendTimes } from './append-times.ts';
@@ -8,6 +8,8 @@ import type { Applied, ReplicatedState } from './state-types.ts';
 
 /** A word older than this says nothing about now; one comes with every report of an agent (200 ms). */
 export const PROGRESS_MS_MAX = 2_000;
+/** After a large transaction was applied here, until an agent elsewhere has looked how far it is. */
+const LOOK_MS = 1_000;
 
 export type CandidatesPort = Readonly<{
   self: NodeId;
@@ -39,14 +41,26 @@ export function candidacy(view: View): string {
 export class Candidates {
   readonly #p: CandidatesPort;
   readonly #times = new AppendTimes();
+  /** The last transaction that came in chunks. */
+  #large: Readonly<{ instance: InstanceId; at: MonoMs }> | null = null;
   readonly #words = new Map<NodeId, Readonly<{ word: Progress; at: MonoMs }>>();
 
   constructor(port: CandidatesPort) {
     this.#p = port;
   }
 
-  applied({ instance, transactions }: Applied): void {
-    if (transactions.length > 0) this.#times.applied(instance, this.#p.clock.now());
+  applied({ instance, value, transactions }: Applied): void {
+    if (transactions.length === 0) return;
+    const at = this.#p.clock.now();
+    this.#times.applied(instance, at);
+    if (value.kind === 'append' && value.items.some((item) => item.kind === 'part' && !item.first)) {
+      this.#large = { instance, at };
+    }
+  }
+
+  /** There is a large transaction that who has executed up to `executed` has not. */
+  hasLargeBeyond(executed: InstanceId): boolean {
+    return this.#large !== null && this.#large.instance > executed;
   }
 
   /** The agent of this node reported. */
@@ -73,7 +87,10 @@ export class Candidates {
       const { word, at } = heard;
       if (now - at > PROGRESS_MS_MAX || word.refusal !== '') continue;
       const lagMs = this.#times.lagMs(word.executed, at);
-      if (least === null || lagMs < least.lagMs) least = { node: member.node, lagMs, catchUpMs: word.catchUpMs };
+      // What it said before it can have looked at a large transaction says nothing about that.
+      const knows = !this.hasLargeBeyond(word.executed) || at - (this.#large?.at ?? at) > LOOK_MS;
+      const catchUpMs = knows ? word.catchUpMs : null;
+      if (least === null || lagMs < least.lagMs) least = { node: member.node, lagMs, catchUpMs };
     }
     return least;
   }

@@ -21,11 +21,14 @@ type Point = Readonly<{ gtid: string; rows: number; ms: number }>;
 export class CatchUp {
   #first: Point | null = null;
 
-  /** `total`: rows of the transaction that is being executed; null: not known. Returns null if that decides and is not known. */
-  look(applying: Applying | null, total: number | null, lagMs: number): number | null {
+  /**
+   * `total`: rows of the transaction that is being executed; null: not known. `large`: there is a large one among what is left. Returns
+   * null where it takes as long as nobody knows yet.
+   */
+  look(applying: Applying | null, total: number | null, lagMs: number, large: boolean): number | null {
     if (applying === null) {
       this.#first = null;
-      return lagMs;
+      return large ? null : lagMs;
     }
     if (this.#first?.gtid !== applying.gtid && applying.rows > 0) this.#first = applying;
     const first = this.#first;

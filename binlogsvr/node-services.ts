@@ -289,7 +289,7 @@ export class NodeServices {
     this.#succession.reported();
     const applying = report.applying ?? null;
     const total = applying === null ? null : this.rowTotals.of(applying.gtid);
-    this.#catchUpMs = this.#catchUp.look(applying, total, this.#lagMs());
+    this.#catchUpMs = this.#catchUp.look(applying, total, this.#lagMs(), this.#candidates.hasLargeBeyond(index));
     this.#candidates.reported();
     this.feed.touch();
     return this.view();

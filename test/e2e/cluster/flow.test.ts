@@ -69,7 +69,7 @@ describe.runIf(FULL)('bounded time until another node is master', { timeout: 900
     ['LOCK TABLES', 'LOCK TABLES flow.rows READ', 'INSERT INTO flow.rows VALUES (?, 1, NULL)'],
     ['FLUSH TABLES WITH READ LOCK', 'FLUSH TABLES WITH READ LOCK', 'INSERT INTO flow.rows VALUES (?, 2, NULL)'],
     ['a read before a DDL', 'BEGIN; SELECT * FROM flow.rows LIMIT 1', 'ALTER TABLE flow.rows COMMENT = ?'],
-    ['locked rows', 'BEGIN; SELECT * FROM flow.rows FOR UPDATE', 'UPDATE flow.rows SET pad = ? LIMIT 5'],
+    ['locked rows', 'BEGIN; SELECT * FROM flow.rows FOR SHARE', 'UPDATE flow.rows SET pad = ? LIMIT 5'],
   ])('a session of a client on a slave that keeps its applier waiting is killed: %s', async (name, holds, change) => {
     const status = await cluster.converged();
     const [slave] = slavesOf(status);

@@ -17,7 +17,7 @@ describe.runIf(FULL)('big and odd transactions', { timeout: 900_000 }, () => {
   let cluster: TestCluster;
 
   beforeAll(async () => {
-    cluster = await TestCluster.start();
+    cluster = await TestCluster.start({ config: '[mysqld]\nlocal_infile = true' });
     const { nodes } = await cluster.converged();
     await cluster.sql(nodes[0]!.rw, 'CREATE DATABASE odd');
   });

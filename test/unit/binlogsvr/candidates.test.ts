@@ -57,10 +57,20 @@ function world(over: Partial<ReplicatedState> = {}) {
     own: () => ({ executed: instanceId(7), catchUpMs: 20, refusal: '' }),
   });
   const append = (instance: number): void =>
-    candidates.applied({ instance: instanceId(instance), transactions: [{}] } as unknown as Applied);
+    candidates.applied({
+      instance: instanceId(instance),
+      value: { kind: 'noop' },
+      transactions: [{}],
+    } as unknown as Applied);
+  const large = (instance: number): void =>
+    candidates.applied({
+      instance: instanceId(instance),
+      value: { kind: 'append', items: [{ kind: 'part', first: false, last: true }] },
+      transactions: [{}],
+    } as unknown as Applied);
   const says = (node: number, executed: number, refusal = '', catchUpMs: number | null = null): void =>
     candidates.heard(nodeId(node), { kind: 'progress', executed: instanceId(executed), catchUpMs, refusal });
-  return { clock, candidates, append, says, sent };
+  return { clock, candidates, append, large, says, sent };
 }
 
 describe('the least-lagged candidate', () => {
@@ -75,6 +85,20 @@ describe('the least-lagged candidate', () => {
     expect(candidates.least()).toEqual({ node: 2, lagMs: 300, catchUpMs: null });
     says(3, 11);
     expect(candidates.least()).toEqual({ node: 3, lagMs: 0, catchUpMs: null });
+  });
+
+  test('says nothing of a large transaction before its agent has looked at it', async () => {
+    const { clock, candidates, large, says } = world();
+    says(2, 9, '', 0);
+    large(10);
+    expect(candidates.least()).toMatchObject({ node: 2, catchUpMs: null });
+    says(2, 9, '', 0);
+    expect(candidates.least()).toMatchObject({ catchUpMs: null });
+    await clock.pass(1_500);
+    says(2, 9, '', 7_000);
+    expect(candidates.least()).toMatchObject({ catchUpMs: 7_000 });
+    says(2, 10, '', 0);
+    expect(candidates.least()).toMatchObject({ lagMs: 0, catchUpMs: 0 });
   });
 
   test('is none that may not be elected, cannot be now, or is silent', async () => {
