@@ -107,7 +107,8 @@ describe.runIf(FULL)('big and odd transactions', { timeout: 900_000 }, () => {
     await session(async (other) => {
       await session(async (connection) => {
         const tooLong = connection.query('INSERT INTO blobs VALUES (2, ?)', [Buffer.alloc(65 * MiB, 'c')]);
-        await expect(tooLong).rejects.toThrow(/max_allowed_packet/);
+        // mysqld's own error, or, where its reset overtakes that on the way through the proxy, a lost connection (docs/TESTING.md).
+        await expect(tooLong).rejects.toThrow(/max_allowed_packet|Connection lost|ECONNRESET|EPIPE/);
       });
       await other.query("INSERT INTO blobs VALUES (3, 'small')");
     });
