@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runToEnd } from './cluster.ts';
 
 const CHUNK = Buffer.alloc(1024 * 1024);
 const FILLER = '.filler';
@@ -45,8 +46,10 @@ export class SmallDisk implements Disposable {
     return bavail * bsize;
   }
 
-  /** Nothing more fits. */
-  fill(): void {
+  /** Nothing more fits. Most of it is taken by another process: clients of this one go on meanwhile. */
+  async fill(): Promise<void> {
+    const most = Math.max(0, this.freeBytes - CHUNK.length);
+    await runToEnd('fallocate', ['-l', String(most), join(this.path, `${FILLER}.most`)], 60_000);
     const file = openSync(join(this.path, FILLER), 'a', 0o600);
     try {
       for (let size = CHUNK.length; size >= 1; size = Math.floor(size / 2)) {
@@ -63,9 +66,7 @@ export class SmallDisk implements Disposable {
 
   /** What `fill` took is there again. */
   free(): void {
-    const file = openSync(join(this.path, FILLER), 'a', 0o600);
-    ftruncateSync(file, 0);
-    closeSync(file);
+    for (const name of [FILLER, `${FILLER}.most`]) rmSync(join(this.path, name), { force: true });
   }
 
   [Symbol.dispose](): void {

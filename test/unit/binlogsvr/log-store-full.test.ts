@@ -27,7 +27,7 @@ describe.skipIf(obstacle !== '')(`a full disk under the store ${obstacle}`, () =
       confirmed += 1;
     };
     for (let i = 0; i < 40; i += 1) await write();
-    disk.fill();
+    await disk.fill();
     await expect(
       (async () => {
         for (let i = 0; i < 1000; i += 1) await write();
@@ -59,7 +59,7 @@ describe.skipIf(obstacle !== '')(`a full disk under the store ${obstacle}`, () =
     await using temp = await TempDir.make();
     using disk = SmallDisk.mount(join(temp.path, 'small'), 48);
     const [self] = await rpcNodes(1);
-    disk.fill();
+    await disk.fill();
     const starting = startBinlogsvr({
       cluster: 'full',
       self: self!,
