@@ -1,18 +1,26 @@
 import { type InstanceId, instanceId, type MonoMs } from '../base/brands.ts';
 import type { GtidSet } from '../mysql/gtid-set.ts';
 import type { Applied, ReplicatedState } from './state-types.ts';
+import { oldestXa } from './unresolved-xa.ts';
 
 /** Appends remembered until executed; beyond it every second one is forgotten and progress is seen in coarser steps. */
 export const TRACKED_MAX = 8192;
 
-/** The log's GTIDs after some append; covers the instances from `from` on. Sets share what they have in common. */
-type Mark = { from: InstanceId; readonly set: GtidSet; at: MonoMs };
+/**
+ * The log's GTIDs after some append; covers the instances from `from` on. Sets share what they have in common. `forgets`: where
+ * the oldest XA transaction begins that is prepared there and unresolved.
+ */
+type Mark = { from: InstanceId; readonly set: GtidSet; at: MonoMs; readonly forgets: InstanceId | null };
+
+const forgottenBy = ({ xa }: ReplicatedState): InstanceId | null => oldestXa(xa)?.from ?? null;
 
 /** How far the local mysqld has executed what is applied here, from the agent's reports. */
 export class ExecutedTracker {
   #marks: Mark[] = [];
   #state: ReplicatedState;
   #executed: GtidSet | null = null;
+  /** Of the last mark that was executed. */
+  #forgets: InstanceId | null = null;
 
   /** What happened before the start counts as applied now. */
   constructor(state: ReplicatedState, now: MonoMs) {
@@ -24,7 +32,7 @@ export class ExecutedTracker {
     this.#state = state;
     if (applied.value.kind === 'baseline' && applied.accepted) this.#restart(now);
     if (applied.transactions.length === 0) return;
-    this.#marks.push({ from: applied.instance, set: state.gtidSet, at: now });
+    this.#marks.push({ from: applied.instance, set: state.gtidSet, at: now, forgets: forgottenBy(state) });
     if (this.#marks.length > TRACKED_MAX) this.#thin();
   }
 
@@ -32,7 +40,7 @@ export class ExecutedTracker {
   installed(state: ReplicatedState, now: MonoMs): void {
     const from = instanceId(this.#state.appliedIndex + 1);
     this.#state = state;
-    this.#marks.push({ from, set: state.gtidSet, at: now });
+    this.#marks.push({ from, set: state.gtidSet, at: now, forgets: forgottenBy(state) });
   }
 
   executed(set: GtidSet, now: MonoMs): void {
@@ -46,13 +54,20 @@ export class ExecutedTracker {
       if ((this.#marks[middle] as Mark).set.isSubsetOf(set)) low = middle + 1;
       else high = middle;
     }
-    this.#marks.splice(0, low);
+    const done = this.#marks.splice(0, low).at(-1);
+    if (done !== undefined) this.#forgets = done.forgets;
   }
 
   /** The largest applied index up to which every transaction is executed. */
   get executedIndex(): InstanceId {
     const first = this.#marks[0];
     return first === undefined ? this.#state.appliedIndex : instanceId(first.from - 1);
+  }
+
+  /** The same without what mysqld forgets when it is restarted: XA transactions it holds prepared. */
+  get lastingIndex(): InstanceId {
+    const { executedIndex } = this;
+    return this.#forgets === null ? executedIndex : instanceId(Math.min(executedIndex, this.#forgets - 1));
   }
 
   /** Age of the oldest applied append that is not executed; 0 if there is none. */
@@ -63,7 +78,10 @@ export class ExecutedTracker {
 
   #restart(now: MonoMs): void {
     const { gtidSet } = this.#state;
-    this.#marks = gtidSet.isEmpty ? [] : [{ from: instanceId(1), set: gtidSet, at: now }];
+    this.#forgets = null;
+    this.#marks = gtidSet.isEmpty
+      ? []
+      : [{ from: instanceId(1), set: gtidSet, at: now, forgets: forgottenBy(this.#state) }];
   }
 
   #thin(): void {
@@ -72,7 +90,7 @@ export class ExecutedTracker {
       const first = this.#marks[i] as Mark;
       const second = this.#marks[i + 1];
       if (second === undefined) kept.push(first);
-      else kept.push({ from: first.from, set: second.set, at: first.at });
+      else kept.push({ from: first.from, set: second.set, at: first.at, forgets: second.forgets });
     }
     this.#marks = kept;
   }

@@ -283,7 +283,7 @@ export class NodeServices {
     this.#tracker.executed(cloneBase === '' ? executed : GtidSet.parse(cloneBase), now);
     this.#executed = executed;
     const index = this.#tracker.executedIndex;
-    this.replica.keeping.purger.executed(index);
+    this.replica.keeping.purger.executed(this.#tracker.lastingIndex);
     this.#cloneHold.report(cloneBase, index);
     for (const listener of this.#reportListeners) listener(report);
     this.#succession.reported();

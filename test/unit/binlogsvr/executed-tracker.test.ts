@@ -18,6 +18,12 @@ class Log {
     this.tracker = new ExecutedTracker(this.state, monoMs(0));
   }
 
+  /** Until the next call the log holds an XA transaction prepared at `from`; 0: none. */
+  prepared(from: number): void {
+    const prepared = from === 0 ? [] : [{ xid: 'x', gtid: `${UUID}:${from}`, from: instanceId(from) }];
+    this.state = { ...this.state, xa: { ...this.state.xa, prepared } };
+  }
+
   append(at: number, transactions = 1): void {
     const index = instanceId(this.state.appliedIndex + 1);
     const list = Array.from({ length: transactions }, () => ({ gtid: `${UUID}:${index}`, crc: 0 }));
@@ -45,6 +51,22 @@ describe('what the local mysqld has executed', () => {
     expect([tracker.executedIndex, tracker.lagMs(monoMs(100))]).toEqual([0, 100]);
     tracker.executed(set(10), monoMs(100));
     expect([tracker.executedIndex, tracker.lagMs(monoMs(200))]).toEqual([10, 0]);
+  });
+
+  test('an XA transaction that is prepared is forgotten at a restart, until its end is executed here', () => {
+    const log = new Log(0);
+    const { tracker } = log;
+    log.append(0);
+    log.prepared(2);
+    for (let i = 0; i < 3; i += 1) log.append(0);
+    log.prepared(0);
+    log.append(0);
+    tracker.executed(set(1), monoMs(10));
+    expect([tracker.executedIndex, tracker.lastingIndex]).toEqual([1, 1]);
+    tracker.executed(set(4), monoMs(20));
+    expect([tracker.executedIndex, tracker.lastingIndex]).toEqual([4, 1]);
+    tracker.executed(set(5), monoMs(30));
+    expect([tracker.executedIndex, tracker.lastingIndex]).toEqual([5, 5]);
   });
 
   test('the index is below the first transaction that is missing, the lag its age', () => {
