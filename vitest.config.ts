@@ -8,7 +8,7 @@ const e2e = { testTimeout: full ? 3_600_000 : 300_000, hookTimeout: 300_000 };
 const SIDE_BY_SIDE = [
   'test/integration/**/*.test.ts',
   'test/e2e/{agent,mysqld,package}/**/*.test.ts',
-  'test/e2e/cluster/{adopt,members,reprovision}.test.ts',
+  'test/e2e/cluster/{adopt,members,reprovision,xa}.test.ts',
 ];
 
 /**

@@ -10,6 +10,7 @@ import { closeReaders, demote } from './demotion.ts';
 import { DiskProbe } from './disk-probe.ts';
 import { handOver } from './hand-over.ts';
 import { healthOf } from './health.ts';
+import { Lasting } from './lasting.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { describeExit, type MysqldExit } from './mysqld-host.ts';
 import { MysqldWatch } from './mysqld-watch.ts';
@@ -21,7 +22,7 @@ import { Reprovisioner } from './reprovision.ts';
 import { Rest, retryMs } from './rest.ts';
 import { move } from './roles.ts';
 import { stopMysqld } from './shutdown.ts';
-import { standDelayMs } from './stand-turn.ts';
+import { standDelayMs, standTurn } from './stand-turn.ts';
 import { storeSetOf } from './store-set.ts';
 import { SuspendDetector } from './suspend-detector.ts';
 import { TakeOver } from './take-over.ts';
@@ -84,7 +85,8 @@ class AgentRunner implements Agent {
   /** The last order to hand over: carried out, or why it was undone. */
   #handedOver = { id: 0, undone: '' };
   #attachedAt: MonoMs;
-  #emptyLogSince: MonoMs | null = null;
+  readonly #emptyLog: Lasting;
+  readonly #wanted: Lasting;
   #gtidExecuted = '';
   /** What SET PERSIST left behind in the datadir. */
   #ignored = '';
@@ -101,6 +103,8 @@ class AgentRunner implements Agent {
     const { admin } = server;
     this.#options = options;
     this.#rest = new Rest(clock);
+    this.#emptyLog = new Lasting(clock);
+    this.#wanted = new Lasting(clock);
     const watch = new MysqldWatch({ admin, clock, log, changed: () => this.#onProbe() });
     const views = new ViewKeeper({
       client,
@@ -264,10 +268,8 @@ class AgentRunner implements Agent {
     const { views, watch, clock } = this.#context;
     const { view } = views;
     const now = clock.now();
-    const mysqld = watch.facts(view === null ? null : storeSetOf(this.#options, view), views.asOf);
+    const mysqld = watch.facts(view === null ? null : storeSetOf(this.#options, view), views.asOf, view?.xa);
     watch.tune(watchMode(this.#role, view, this.#masterEpoch));
-    if (view !== null && !view.baseline && this.#role === 'replica') this.#emptyLogSince ??= now;
-    else this.#emptyLogSince = null;
     return {
       self: this.#options.self.id,
       role: this.#role,
@@ -284,7 +286,9 @@ class AgentRunner implements Agent {
       ...(this.#reprovisioner === null ? {} : { reprovision: this.#reprovisioner.facts(now) }),
       trustedMs: Math.max(0, this.#trustedUntil - now),
       attachedMs: now - this.#attachedAt,
-      emptyLogMs: this.#emptyLogSince === null ? 0 : now - this.#emptyLogSince,
+      emptyLogMs: this.#emptyLog.look(view !== null && !view.baseline && this.#role === 'replica'),
+      wantedMs: this.#wanted.look(view?.baseline === true && (!view.open || (view.membership?.takesOver ?? 0) !== 0)),
+      turn: standTurn(this.#options, view),
       foundingSet: this.#options.foundingSet ?? '',
       index: this.#index,
       lease: this.#options.lease,
@@ -299,7 +303,7 @@ class AgentRunner implements Agent {
       case 'recover':
         log.warn('recovering', { role: this.#role, reason: action.reason });
         this.#leave();
-        await recover(context, action.reason, action.suspects);
+        await recover(context, action.reason, action.suspects, action.logsReplicated);
         this.#ignored = await context.server.ignoredSettings();
         return;
       case 'settle':

@@ -6,6 +6,7 @@ import type { Cure } from './context.ts';
 import type { Channel, Probe } from './mysqld-admin.ts';
 import { relate } from './mysqld-watch.ts';
 import type { ReprovisionFacts, ReprovisionKind } from './reprovision-plan.ts';
+import { XA_ASKED_TURN_MS, XA_TURN_MS, type XaVerdict, xaUnlogged } from './xa.ts';
 
 /**
  * What to do next, decided without doing it: `decide(observation)` is a pure function of what is known about the log
@@ -56,6 +57,8 @@ export type MysqldFacts =
       lost?: string;
       /** It lacks something of the log: how long it has executed nothing. 0 or absent: it lacks nothing, or gets on. */
       stalledMs?: number;
+      /** XA transactions prepared here and not in the log, or the other way round; absent: none. */
+      xa?: XaVerdict;
       /** Epoch this process was opened for writes in, by the mark on disk; 0 = none. */
       openedFor: number;
     }>;
@@ -92,6 +95,10 @@ export type Observation = Readonly<{
   /** Milliseconds since the channel was last attached, and since there was a log without a first value. */
   attachedMs: number;
   emptyLogMs: number;
+  /** How long there has been no open epoch, or this node has been asked to take over; absent: 0. */
+  wantedMs?: number;
+  /** How many nodes stand before this one (stand-turn.ts); absent: none. */
+  turn?: number;
   /** What a cluster founded by this node begins with: '', or what an adopted server had executed. */
   foundingSet: string;
   /** This node's place among the configured ones, from 0. */
@@ -102,8 +109,8 @@ export type Observation = Readonly<{
 export type Action =
   /** Nothing to do but wait; mysqld stays as it is. */
   | Readonly<{ do: 'wait'; reason: string }>
-  /** Kill and reap whatever runs, release an own open epoch, cut the binlog, start mysqld. */
-  | Readonly<{ do: 'recover'; reason: string; suspects: boolean }>
+  /** Kill and reap whatever runs, release an own open epoch, cut the binlog, start mysqld; `logsReplicated`: as xa.ts needs it. */
+  | Readonly<{ do: 'recover'; reason: string; suspects: boolean; logsReplicated?: true }>
   /** mysqld runs, freshly recovered or adopted: compare it with the store and attach it as a replica. */
   | Readonly<{ do: 'settle'; reason: string }>
   /** A replica that was kept offline takes readers. */
@@ -169,6 +176,8 @@ const BUSY_ROLES: ReadonlySet<AgentRole> = new Set(['promoting', 'master', 'demo
 
 type Running = Extract<MysqldFacts, { state: 'running' }>;
 
+const NO_DIFFERENCE: XaVerdict = { difference: null, sure: false };
+
 const ownsOpenEpoch = (o: Observation): boolean => o.view?.open === true && o.view.master === o.self;
 
 /** The agent began: a mysqld that outlived the last one is adopted without a restart, if it is what it should be. */
@@ -205,6 +214,11 @@ function decideSettle(mysqld: Running): Action {
   if (!mysqld.probe.superReadOnly) return kill('mysqld is open for writes and not the master');
   if (mysqld.waitingMs > 0) return kill('commits wait for an ack on a mysqld that is not the master', true);
   if (mysqld.probe.pinned !== '') return kill(`mysqld has changed settings: ${mysqld.probe.pinned}`);
+  const { difference, sure } = mysqld.xa ?? NO_DIFFERENCE;
+  if (difference !== null && ruleHolds('xa-prepared-as-logged')) {
+    if (!sure) return wait(`looks once more: ${difference.words}`);
+    return { do: 'fail', reason: difference.words, cure: 'reprovision' };
+  }
   return { do: 'settle', reason: 'compares mysqld with the store' };
 }
 
@@ -215,6 +229,8 @@ function decideSettle(mysqld: Running): Action {
 function decideReaders(o: Observation, otherwise: Action): Action {
   if (otherwise.do !== 'wait' || o.mysqld.state === 'none' || o.mysqld.probe?.offlineMode !== true) return otherwise;
   if (o.trustedMs > 0 && ruleHolds('former-master-stays-offline')) return otherwise;
+  // What a client did to its binlog would be committed at once.
+  if (o.mysqld.probe.logsReplicated === true) return otherwise;
   return { do: 'openForReads' };
 }
 
@@ -236,8 +252,9 @@ function decideReplica(o: Observation): Action {
   if (!view.baseline) return decideBaseline(o, mysqld.probe, view);
 
   const obstacle = electable(o, mysqld, view);
+  const unlogged = ruleHolds('stand-logs-xa') ? xaUnlogged(mysqld.probe, view) : null;
   if (view.open) {
-    if (!view.takeoverDue) return wait(`follows node ${view.master}, master of epoch ${view.epoch}`);
+    if (!view.takeoverDue) return decideFollower(o, mysqld.probe, view, obstacle === null ? unlogged : null);
     if (obstacle !== null) return wait(`the lease of node ${view.master} is over; ${obstacle}`);
     return { do: 'fence', epoch: view.epoch, reason: `the lease of node ${view.master} is over` };
   }
@@ -251,7 +268,31 @@ function decideReplica(o: Observation): Action {
     const why = lock === '' ? '' : ` (${lock})`;
     return { do: 'closeReaders', reason: `no master, and nothing executed for ${seconds(stalledMs)}${why}` };
   }
+  if (unlogged !== null) return restartForXa(o, unlogged, XA_TURN_MS, 'before it stands');
   return { do: 'stand', epoch: view.epoch, gtidExecuted: mysqld.probe.gtidExecuted };
+}
+
+/** Another node is master, with its lease running; `unlogged`: what keeps this one from taking over, if only that does. */
+function decideFollower(o: Observation, probe: Probe, view: View, unlogged: string | null): Action {
+  const asked = (view.membership?.takesOver ?? 0) !== 0;
+  if (asked && unlogged !== null) return restartForXa(o, unlogged, XA_ASKED_TURN_MS, 'before it takes over');
+  if (!asked && probe.logsReplicated === true) {
+    return kill(`node ${view.master} is master: mysqld need not log any more what it replicates`);
+  }
+  const partly = view.xa?.complete === false && (probe.prepared?.length ?? 0) > 0;
+  const note = partly ? '; the log does not know all XA transactions that are prepared: compared in part only' : '';
+  return wait(`follows node ${view.master}, master of epoch ${view.epoch}${note}`);
+}
+
+/**
+ * A replica's mysqld forgets what is prepared, with its GTID, when it is killed; the log sends it again, and with
+ * log_replica_updates=ON its end will be logged (protocol-findings 1). Once: the mysqld that comes up is not restarted for that.
+ */
+function restartForXa(o: Observation, why: string, turnMs: number, when: string): Action {
+  const leftMs = (o.turn ?? 0) * turnMs - (o.wantedMs ?? 0);
+  if (leftMs > 0) return wait(`${why}: leaves it for ${seconds(leftMs)} to others to restart for that`);
+  const reason = `${why}: restarts it once with log_replica_updates=ON ${when}`;
+  return { do: 'recover', reason, suspects: false, logsReplicated: true };
 }
 
 /** What makes a replica's mysqld unfit to go on as it is. */
@@ -269,7 +310,10 @@ export function troubleOfReplica(o: Observation): Action | null {
   if (!probe.superReadOnly) return kill('super_read_only was switched off on a replica', true);
   if (probe.pinned !== '') return kill(`pinned settings were changed: ${probe.pinned}`);
   if (mysqld.channel?.foreign) return kill(`a replication channel '${mysqld.channel.foreign}' that is not ours`);
-  const diverged = divergence(mysqld);
+  const { difference, sure } = mysqld.xa ?? NO_DIFFERENCE;
+  const ofXa = sure && ruleHolds('xa-prepared-as-logged') ? difference : null;
+  if (ofXa?.kind === 'more') return kill(ofXa.words);
+  const diverged = divergence(mysqld) ?? ofXa?.words ?? null;
   if (diverged !== null) return { do: 'fail', reason: diverged, cure: 'reprovision' };
   if (mysqld.relation === 'extra' && mysqld.judged) {
     // The local store may only be behind (it re-learns the log after damage): settle asks a majority before it judges.
@@ -319,6 +363,7 @@ export function electable(o: Observation, mysqld: Running, view: View): string |
   if (mysqld.silentMs > PROBE_AGE_MS_MAX) return `mysqld has not answered for ${seconds(mysqld.silentMs)}`;
   if (mysqld.waitingMs > 0) return 'commits wait on the local mysqld';
   if (o.suspended) return 'the machine was suspended a moment ago';
+  if (mysqld.xa?.difference && ruleHolds('xa-prepared-as-logged')) return mysqld.xa.difference.words;
   const seat = view.membership;
   if (seat && seat.standRefusal !== '') return seat.standRefusal;
   if (seat && seat.standInMs > 0) return `leaves it to a preferred node for ${seconds(seat.standInMs)} more`;

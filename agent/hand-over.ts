@@ -69,8 +69,8 @@ export async function handOver(context: AgentContext, order: HandOverOrder): Pro
     timeline.former.mark('released');
     end = `gave the epoch back: ${reason}`;
   }
-  await follow(context);
   timeline.former.finish(epoch + 1, end);
+  await follow(context);
   return '';
 }
 

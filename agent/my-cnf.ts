@@ -8,6 +8,8 @@ import {
   normaliseSettingName,
   PINNED,
   refusalOf,
+  SEMI_SYNC,
+  type Setting,
 } from './mysql-settings.ts';
 
 /** What a user's [mysqld] section may hold; an array repeats the option (plugin_load_add). */
@@ -30,7 +32,10 @@ export type MyCnfOptions = Readonly<{
   reportHost: string;
   /** As root a change of user would clear the parent-death signal, so mysqld stays root. */
   runAsRoot: boolean;
-  /** Only for the restart of a candidate with unresolved XA transactions (finding 1). */
+  /**
+   * Only for the restart of a candidate with unresolved XA transactions (finding 1). As nobody acks what a replica commits,
+   * semi-sync is off; the agent switches it on before it opens this mysqld.
+   */
   logReplicaUpdates?: boolean;
   settings?: UserSettings;
 }>;
@@ -94,9 +99,13 @@ export function renderMyCnf(options: MyCnfOptions): string {
     '# What the guarantees of the cluster rest on: last, so that nothing above can win.',
     'plugin_load_add=semisync_source.so',
     'plugin_load_add=mysql_clone.so',
-    ...PINNED.filter(known).map(line),
+    ...PINNED.filter(known).map((setting) => line(atStart(setting, options.logReplicaUpdates === true))),
     '',
   ].join('\n');
+}
+
+function atStart(setting: Setting, logReplicaUpdates: boolean): Setting {
+  return logReplicaUpdates && setting.name === SEMI_SYNC ? { ...setting, value: 'OFF' } : setting;
 }
 
 function valuesOf(value: UserSettingValue): readonly string[] {

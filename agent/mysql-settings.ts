@@ -27,6 +27,9 @@ export const MYSQL_VERSION_MIN: MysqlVersion = [8, 0, 26];
 /** Milliseconds semi-sync waits for an ack before it would go on without: for ever (31 million years; the range is 64 bits). */
 export const SEMI_SYNC_TIMEOUT_MS = '1000000000000000000';
 
+/** Its switch. */
+export const SEMI_SYNC = 'rpl_semi_sync_source_enabled';
+
 /** Engines whose writes cannot be rolled back by cutting the binlog (MEMORY also loses rows at a restart). */
 const ENGINES_DISABLED = 'MyISAM,MRG_MyISAM,CSV,ARCHIVE,BLACKHOLE,FEDERATED,EXAMPLE,MEMORY,ndbcluster';
 
@@ -48,7 +51,7 @@ export const PINNED: readonly Setting[] = [
   { name: 'sync_binlog', value: '1', probe: '1' },
   { name: 'max_binlog_size', value: '134217728', probe: '134217728' },
   // Lossless semi-sync from the first moment of every start, and no way out of it (9.1, 9.7, 9.10, 9.11).
-  on('rpl_semi_sync_source_enabled'),
+  on(SEMI_SYNC),
   word('rpl_semi_sync_source_timeout', SEMI_SYNC_TIMEOUT_MS),
   word('rpl_semi_sync_source_wait_point', 'AFTER_SYNC'),
   word('rpl_semi_sync_source_wait_for_replica_count', '1'),
@@ -216,9 +219,10 @@ export const PINNED_VARIABLES: readonly PinnedVariable[] = PINNED.flatMap((setti
 /** One statement for all of them; the row's columns are the variables' names. */
 export const PINNED_PROBE_SQL = `SELECT ${PINNED_VARIABLES.map(({ name }) => `CAST(@@GLOBAL.${name} AS CHAR) AS ${name}`).join(', ')}`;
 
-/** `name is X, must be Y` for each deviation in a row of PINNED_PROBE_SQL. */
-export function pinnedDeviations(row: Readonly<Record<string, unknown>>): readonly string[] {
+/** `name is X, must be Y` for each deviation in a row of PINNED_PROBE_SQL; nothing is said of `apart`. */
+export function pinnedDeviations(row: Readonly<Record<string, unknown>>, apart = ''): readonly string[] {
   return PINNED_VARIABLES.flatMap(({ name, expected }) => {
+    if (name === apart) return [];
     const found = row[name] ?? null;
     return found === expected ? [] : [`${name} is ${String(found)}, must be ${String(expected)}`];
   });

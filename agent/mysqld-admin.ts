@@ -11,6 +11,10 @@ export type Probe = Readonly<{
   semiSync: SemiSync;
   /** What deviates of the pinned settings, in words; '' if nothing does. */
   pinned: string;
+  /** XA transactions prepared after `gtidExecuted` was read (mysql/xa.ts names them); absent: none. */
+  prepared?: readonly string[];
+  /** It was started with log_replica_updates=ON; absent: no. */
+  logsReplicated?: boolean;
 }>;
 
 export type SemiSync = Readonly<{

@@ -20,8 +20,11 @@ export interface MysqldServer {
 
   /** A data directory is there; if not, `creating` is called and a fresh one is made. */
   ensureDatadir(creating: () => void): Promise<void>;
-  /** Writes what mysqld is started with. Throws CONFIG_INVALID. */
-  configure(): Promise<void>;
+  /**
+   * Writes what mysqld is started with. `logsReplicated`: what it replicates goes to its binlog too, without waiting for acks
+   * (semi-sync is off until it is promoted). Throws CONFIG_INVALID.
+   */
+  configure(options?: Readonly<{ logsReplicated: boolean }>): Promise<void>;
   /** Only called while `processes.current()` is null, after `configure`. Rejects with MYSQL_DOWN, TIMEOUT. */
   start(): Promise<MysqldProcess>;
 

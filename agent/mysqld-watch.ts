@@ -2,8 +2,10 @@ import type { MonoMs } from '../base/brands.ts';
 import { reasonOf } from '../base/errors.ts';
 import type { Clock, Logger } from '../base/ports.ts';
 import { GtidSet } from '../mysql/gtid-set.ts';
+import type { XaView } from '../proto/binlogsvr-types.ts';
 import type { MysqldFacts, Relation } from './decide.ts';
 import type { Channel, MysqldAdmin, Probe } from './mysqld-admin.ts';
+import { XaJudge, xaDifference } from './xa.ts';
 
 const PROBE_EVERY_MS = 200;
 /** While somebody waits for the next answer (an election, a promotion). */
@@ -29,6 +31,7 @@ type Watched = {
   /** What moves while commits get through, and when it last did. */
   progress: string;
   progressAt: MonoMs;
+  readonly xa: XaJudge;
 };
 
 /** Probes the mysqld that runs, again and again, and remembers what follows from the answers together. */
@@ -68,6 +71,7 @@ export class MysqldWatch {
       advancedAt: now,
       progress: '',
       progressAt: now,
+      xa: new XaJudge(),
     };
     this.#quiet = false;
     this.#schedule(0);
@@ -138,14 +142,16 @@ export class MysqldWatch {
     return this.#clock.now() - watched.progressAt;
   }
 
-  /** `storeSet` as the store had it at `storeSetAsOf`. */
-  facts(storeSet: string | null, storeSetAsOf: number): MysqldFacts {
+  /** `storeSet` and `xa` as the store had them at `storeSetAsOf`. */
+  facts(storeSet: string | null, storeSetAsOf: number, xa?: XaView | null): MysqldFacts {
     const watched = this.#watched;
     if (watched === null) return { state: 'none' };
     const now = this.#clock.now();
     const { probe } = watched;
     const { relation, extra } =
       probe === null || storeSet === null ? UNKNOWN : this.#relate(probe.gtidExecuted, storeSet);
+    const judged = probe !== null && storeSetAsOf >= probe.answeredAt;
+    if (judged && relation !== 'extra') watched.xa.look(xaDifference(probe, xa), now);
     return {
       state: 'running',
       pid: watched.pid,
@@ -155,12 +161,13 @@ export class MysqldWatch {
       silentMs: now - watched.lastAnswer,
       relation,
       extra,
-      judged: probe !== null && storeSetAsOf >= probe.answeredAt,
+      judged,
       waitingMs: watched.waitingSince === null ? 0 : Math.max(1, now - watched.waitingSince),
       loginBlockedMs: watched.loginBlockedSince === null ? 0 : now - watched.loginBlockedSince,
       openedFor: watched.openedFor,
       lost: watched.lost,
       stalledMs: relation === 'behind' ? now - watched.advancedAt : 0,
+      xa: watched.xa.verdict,
     };
   }
 

@@ -4,10 +4,12 @@ import { ruleHolds } from '../base/rules.ts';
 import { makeAccounts, missingAccounts } from './accounts.ts';
 import { type AgentContext, Doubt } from './context.ts';
 import { syncAttached } from './decide.ts';
+import { SEMI_SYNC } from './mysql-settings.ts';
 import type { Probe } from './mysqld-admin.ts';
 import { relate } from './mysqld-watch.ts';
 import { asDoubt } from './recovery.ts';
 import { DETACH_STATEMENTS, FORGET_CHANNEL, FRESH_FILE } from './replica-channel.ts';
+import { xaDifference, xaUnlogged } from './xa.ts';
 
 const STATEMENT_MS_MAX = 5_000;
 /** sync attaches in some 10 ms; it may have to wait for binlogsvr to come back. */
@@ -28,6 +30,7 @@ export class GivenUp extends Error {
 /**
  * Elected: from replica to a master that takes writes.
  *
+ *   (semi-sync on, if it was started for XA: xa.ts)
  *   offline (reads through this node end; sync may stay), replica threads stopped, redo flushed at each commit
  *     ─► executed set equals the log's ── no ──► Release (protocol-findings 29: no loop)
  *     ─► sync attached for this epoch, exactly one semi-sync client ── not in time ──► Release
@@ -41,8 +44,11 @@ export async function promote(
   gtidSet: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const { admin, watch, timeline, log } = context;
+  const { admin, watch, views, timeline, log } = context;
   context.become('promoting', `elected for epoch ${epoch}; stops replication`);
+  if (watch.probe?.logsReplicated === true) {
+    await admin.work([`SET GLOBAL ${SEMI_SYNC} = ON`], STATEMENT_MS_MAX).catch(asDoubt('switch semi-sync on'));
+  }
   void context.expose({ attachEpoch: epoch });
   try {
     const fresh = watch.openedFor === 0 ? [] : FRESH_FILE;
@@ -56,6 +62,9 @@ export async function promote(
     if (relation !== 'equal' && ruleHolds('promote-needs-all-executed')) {
       throw new GivenUp(`mysqld has not executed what the log holds (${relation}${extra === '' ? '' : `: ${extra}`})`);
     }
+    const xa =
+      views.view === null ? null : (xaUnlogged(probe, views.view) ?? xaDifference(probe, views.view.xa)?.words ?? null);
+    if (xa !== null && ruleHolds('promote-logs-xa')) throw new GivenUp(xa);
     if (probe.semiSync.waiting > 0) throw new Doubt('commits wait on a mysqld that is not open yet');
     context.say(`elected for epoch ${epoch}; waits for sync to attach`);
     await waitForSync(context, epoch, signal);

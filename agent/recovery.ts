@@ -11,6 +11,7 @@ import { attachStatements } from './replica-channel.ts';
 import { storeSetOf } from './store-set.ts';
 import { planCut } from './tail-cut.ts';
 import { findTail, type Tail } from './tail-scan.ts';
+import { xaDifference } from './xa.ts';
 
 /** mysqld does not run with this data directory, at least not now. */
 export class EndedAtStart extends NotYet {}
@@ -34,13 +35,19 @@ const WAITERS_MS_MAX = 500;
  * Runs before every start of mysqld, whatever the node was before. Each step can be repeated; a step that cannot be
  * done yet throws NotYet, and the whole runs again.
  */
-export async function recover(context: AgentContext, reason: string, suspects: boolean): Promise<void> {
-  const { server, watch } = context;
+export async function recover(
+  context: AgentContext,
+  reason: string,
+  suspects: boolean,
+  logsReplicated = false,
+): Promise<void> {
+  const { server, watch, timeline } = context;
+  if (logsReplicated) timeline.next.mark('restarts for XA');
   if (suspects) await nameWaiters(context);
   await takeDown(context, reason);
   await server.ensureDatadir(() => context.say('creates a fresh data directory'));
   await cutTail(context);
-  const mysqld = await startMysqld(context);
+  const mysqld = await startMysqld(context, logsReplicated);
   watch.begin(mysqld.pid, 0);
 }
 
@@ -148,10 +155,10 @@ async function settleLog(context: AgentContext, tail: Extract<Tail, { held: fals
 }
 
 /** Read-only and offline, answering; nobody watches it yet. */
-export async function startMysqld(context: AgentContext): Promise<MysqldProcess> {
+export async function startMysqld(context: AgentContext, logsReplicated = false): Promise<MysqldProcess> {
   const { options, server, admin, clock, log } = context;
   const began = clock.now();
-  await server.configure();
+  await server.configure({ logsReplicated });
   log.info('starting mysqld', { nodes: options.nodes.length, port: options.self.mysql });
   if (context.stopping()) throw new NotYet('the node is being stopped');
   context.say('starts mysqld');
@@ -207,6 +214,8 @@ export async function settle(context: AgentContext, reason: string): Promise<voi
   if (relation === 'extra') {
     throw new Unfit(`mysqld has executed transactions that are not in the log: ${extra}`, 'reprovision');
   }
+  const ofXa = xaDifference(probe, view.xa);
+  if (ofXa !== null && ruleHolds('xa-prepared-as-logged')) throw new NotYet(`looks once more: ${ofXa.words}`);
   await checkRolledBack(context, probe.gtidExecuted);
   await attach(context);
   context.become('replica', 'replicates from the local store');
@@ -248,8 +257,12 @@ export async function takeOffline({ admin, log }: AgentContext): Promise<void> {
 export async function attach({ admin, options, watch }: AgentContext): Promise<void> {
   const channel = await admin.channel().catch(asDoubt('look at replication'));
   if (channel !== null && channel.receiver !== 'OFF' && channel.applier && channel.error === '') return;
+  const { logsReplicated = false, semiSync } = watch.probe ?? {};
+  if (logsReplicated && semiSync?.on === true) {
+    throw new Doubt('mysqld logs what it replicates and would wait for acks of that: it has to be started anew');
+  }
   await admin
-    .work(attachStatements(options.self, options.security), ATTACH_MS_MAX)
+    .work(attachStatements(options.self, options.security, logsReplicated), ATTACH_MS_MAX)
     .catch(asDoubt('attach replication'));
   await watch.probeNow();
 }

@@ -1,4 +1,5 @@
 import { INTERNAL_ACCOUNTS, internalPassword } from '../base/accounts.ts';
+import { ruleHolds } from '../base/rules.ts';
 import type { NodeAddress, Security } from '../base/topology.ts';
 import { sqlText } from './sql-text.ts';
 
@@ -7,7 +8,7 @@ import { sqlText } from './sql-text.ts';
  * where it is, and replicate_same_server_id makes kept positions a trap (protocol-findings 2). Retries for ever, each
  * second (20). The source is on this host, so TLS would guard nothing.
  */
-export function attachStatements(self: NodeAddress, security: Security): readonly string[] {
+export function attachStatements(self: NodeAddress, security: Security, logsReplicated = false): readonly string[] {
   const options = [
     `SOURCE_HOST = '127.0.0.1'`,
     `SOURCE_PORT = ${self.dump}`,
@@ -23,8 +24,9 @@ export function attachStatements(self: NodeAddress, security: Security): readonl
   return [
     'STOP REPLICA',
     'RESET REPLICA ALL',
-    // A replica's commits need no redo flush: the log re-sends what an OS crash takes back (design section 10).
-    'SET GLOBAL innodb_flush_log_at_trx_commit = 2',
+    // A replica's commits need no redo flush: the log re-sends what an OS crash takes back (design section 10). Not so what its
+    // own binlog holds: that counts as executed.
+    `SET GLOBAL innodb_flush_log_at_trx_commit = ${logsReplicated && ruleHolds('logged-is-flushed') ? 1 : 2}`,
     `CHANGE REPLICATION SOURCE TO ${options.join(', ')}`,
     'START REPLICA',
   ];

@@ -11,6 +11,14 @@ type Candidate = Readonly<{ nodes: readonly Pick<NodeAddress, 'id'>[]; self: Pic
 
 /** How long a candidate leaves it to others to stand first; `view`: shows whose epoch is over. */
 export function standDelayMs({ nodes, self, random }: Candidate, view: Pick<View, 'master'> | null): number {
+  return standTurn({ nodes, self }, view) * STAND_TURN_MS + random.below(STAND_JITTER_MS);
+}
+
+/** How many candidates stand before this one. */
+export function standTurn(
+  { nodes, self }: Pick<Candidate, 'nodes' | 'self'>,
+  view: Pick<View, 'master'> | null,
+): number {
   const turn = nodes.filter(({ id }) => id !== view?.master).findIndex(({ id }) => id === self.id);
-  return Math.max(0, turn) * STAND_TURN_MS + random.below(STAND_JITTER_MS);
+  return Math.max(0, turn);
 }

@@ -1,4 +1,6 @@
+import { ruleHolds } from '../base/rules.ts';
 import { electable, type Observation, troubleOfReplica } from './decide.ts';
+import { xaUnlogged } from './xa.ts';
 
 /** Why the mysqld that runs here cannot take over from the master that asks for it, or null. Pure. */
 export function objectionToTakeOver(o: Observation): string | null {
@@ -9,7 +11,7 @@ export function objectionToTakeOver(o: Observation): string | null {
   if (trouble !== null) return 'reason' in trouble ? trouble.reason : trouble.do;
   if (mysqld.channel?.applier !== true || mysqld.channel.receiver !== 'ON') return 'its replication does not run';
   if (mysqld.relation === 'extra' || mysqld.relation === 'unknown') return 'mysqld is compared with the log';
-  return electable(o, mysqld, view);
+  return electable(o, mysqld, view) ?? (ruleHolds('stand-logs-xa') ? xaUnlogged(mysqld.probe, view) : null);
 }
 
 /**

@@ -13,7 +13,7 @@ const FIRST_WRITE_MS_MAX = 60_000;
  *
  *   former   mysqld gone ─► reaped ─► released
  *            asked ─► closing ─► closed ─► drained ─► transferred            (switchover; or undone)
- *   next     released | expired ─► fenced ─► caught up ─► elected ─► detached ─► synced ─► promoted ─► first write
+ *   next     released | expired ─► fenced ─► (restarts for XA ─►) caught up ─► elected ─► detached ─► synced ─► promoted ─► first write
  *            asked ─► elected ─► …                                           (switchover)
  */
 export class Timeline {

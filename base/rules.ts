@@ -54,6 +54,11 @@ export const RULES = {
   // Agent and MySQL.
   'stand-needs-all-executed': 'a node stands only with all the log holds executed by its MySQL',
   'promote-needs-all-executed': 'whoever was elected opens for writes only with exactly what the log holds executed',
+  'stand-logs-xa':
+    'while XA transactions are prepared only a mysqld stands, or takes over, that will log what becomes of them',
+  'promote-logs-xa': 'whoever was elected opens for writes only if it will log what becomes of XA transactions',
+  'xa-prepared-as-logged': 'a replica whose MySQL holds other XA transactions prepared than the log is out of service',
+  'logged-is-flushed': 'a replica that logs what it replicates flushes its redo at each commit',
   'only-who-stood-promotes': 'an election that this mysqld did not stand for, or that was chosen late, is given back',
   'founder-is-empty':
     'the first value of a log is proposed only by a node whose MySQL holds nothing, or just what it was adopted with',

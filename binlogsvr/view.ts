@@ -90,9 +90,7 @@ function membersOf(members: readonly Member[]): readonly MemberStatus[] {
   return list;
 }
 
-/** null: there never was one. */
-function xaOf(xa: ReplicatedState['xa']): XaView | null {
-  if (xa.last === '' && !xa.incomplete) return null;
+function xaOf(xa: ReplicatedState['xa']): XaView {
   return { prepared: xa.prepared, last: xa.last, complete: knowsAllXa(xa) };
 }
 

@@ -19,8 +19,17 @@ import { asBuffer } from './byte-reader.ts';
 import { formatGtid } from './gtid.ts';
 import type { GtidSet } from './gtid-set.ts';
 
-/** A complete transaction in a binlog file: bytes [startOffset, endOffset), `crc` their CRC-32. */
-export type ScannedTransaction = Readonly<{ gtid: string; startOffset: number; endOffset: number; crc: number }>;
+/**
+ * A complete transaction in a binlog file: bytes [startOffset, endOffset), `crc` their CRC-32. `replicated`: another server
+ * committed it first, so that these are not its bytes; absent: it was committed here.
+ */
+export type ScannedTransaction = Readonly<{
+  gtid: string;
+  startOffset: number;
+  endOffset: number;
+  crc: number;
+  replicated?: true;
+}>;
 
 export const BINLOG_MAGIC: Uint8Array = Uint8Array.of(0xfe, 0x62, 0x69, 0x6e);
 const ENCRYPTED_MAGIC: Uint8Array = Uint8Array.of(0xfd, 0x62, 0x69, 0x6e);
@@ -37,7 +46,13 @@ const DECODED: ReadonlySet<number> = new Set([
   EVENT_TYPE.GTID_TAGGED,
 ]);
 
-type Open = { readonly gtid: string; readonly startOffset: number; bytesLeft: number; crc: number };
+type Open = {
+  readonly gtid: string;
+  readonly startOffset: number;
+  readonly replicated: boolean;
+  bytesLeft: number;
+  crc: number;
+};
 
 /**
  * Scans the bytes of one local binlog file, handed over in chunks of any size, for its complete transactions.
@@ -251,7 +266,7 @@ export class BinlogFileScanner {
   }
 
   #openTransaction(event: Buffer): void {
-    const { gtid, transactionLength } = parseGtidEvent(event, this.#hasCrc);
+    const { gtid, transactionLength, originalCommitUs, immediateCommitUs } = parseGtidEvent(event, this.#hasCrc);
     if (gtid === null) throw unusable(this.#eventStart, 'a transaction without GTID', 'gtid_mode must be ON');
     if (transactionLength === 0) {
       throw unusable(
@@ -263,6 +278,7 @@ export class BinlogFileScanner {
     this.#open = {
       gtid: formatGtid(gtid),
       startOffset: this.#eventStart,
+      replicated: originalCommitUs !== immediateCommitUs,
       bytesLeft: transactionLength,
       crc: crc32(event),
     };
@@ -277,7 +293,8 @@ export class BinlogFileScanner {
       }
       open.bytesLeft -= size;
       if (open.bytesLeft === 0) {
-        done.push({ gtid: open.gtid, startOffset: open.startOffset, endOffset: this.#offset, crc: open.crc });
+        const { gtid, startOffset, crc, replicated } = open;
+        done.push({ gtid, startOffset, endOffset: this.#offset, crc, ...(replicated ? { replicated } : {}) });
         this.#open = null;
       }
     }

@@ -201,7 +201,7 @@ export type View = Readonly<{
   needsClone: string;
   /** GTIDs this node's log cannot serve: the baseline's, and what was purged. Absent: said by a binlogsvr that does not tell. */
   purged?: string;
-  /** null or absent: no XA transaction was ever seen in the log, or said by a binlogsvr that does not tell. */
+  /** null or absent: said by a binlogsvr that does not tell. */
   xa?: XaView | null;
   /** Events of the event scheduler that are disabled, by the log: `schema`.`event`, in lower case the latter. Absent: none. */
   disabledEvents?: readonly string[];
@@ -267,7 +267,8 @@ export type NodeStatus = Readonly<{
   flow?: FlowStatus | null;
 }>;
 
-export type TailTransaction = Readonly<{ gtid: string; crc: number }>;
+/** `replicated`: it came from the log, so its number says what it is; its bytes are those this server wrote of it. */
+export type TailTransaction = Readonly<{ gtid: string; crc: number; replicated?: boolean }>;
 
 /** Administration of who belongs to the cluster and who leads it. */
 export interface MembershipClient {

@@ -117,7 +117,7 @@ export class LocalMysqld implements MysqldServer {
     });
   }
 
-  async configure(): Promise<void> {
+  async configure({ logsReplicated } = { logsReplicated: false }): Promise<void> {
     const { self, mysqlInstall, userMysqldSettings } = this.#options;
     const paths = this.#paths;
     await requireFreeDisk(paths.datadir, START_BYTES_MIN, 'mysqld to start');
@@ -132,6 +132,7 @@ export class LocalMysqld implements MysqldServer {
       serverId: serverIdOf(self.id),
       reportHost: self.host,
       runAsRoot: process.getuid?.() === 0,
+      logReplicaUpdates: logsReplicated,
       settings: userMysqldSettings,
     });
     await writeDurably(paths.myCnf, myCnf);

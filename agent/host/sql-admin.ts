@@ -1,7 +1,8 @@
 import { delay } from '../../base/async.ts';
 import { PhxError } from '../../base/errors.ts';
 import type { Clock } from '../../base/ports.ts';
-import { PINNED_PROBE_SQL, pinnedDeviations } from '../mysql-settings.ts';
+import { xidOfRow } from '../../mysql/xa.ts';
+import { PINNED_PROBE_SQL, pinnedDeviations, SEMI_SYNC } from '../mysql-settings.ts';
 import type { Channel, MysqldAdmin, Probe, Row, SemiSync, Waiter } from '../mysqld-admin.ts';
 import { isAtConnectionLimit, MysqldLane, type MysqlLogin, sqlErrno } from './mysqld-lane.ts';
 
@@ -16,7 +17,9 @@ const SPARE_AGAIN_MS = 5_000;
 const ER_UNKNOWN_SYSTEM_VARIABLE = 1193;
 
 const VARIABLES_SQL =
-  'SELECT @@GLOBAL.gtid_executed AS gtid_executed, @@GLOBAL.super_read_only AS super_read_only, @@GLOBAL.offline_mode AS offline_mode';
+  'SELECT @@GLOBAL.gtid_executed AS gtid_executed, @@GLOBAL.super_read_only AS super_read_only, @@GLOBAL.offline_mode AS offline_mode, @@GLOBAL.log_replica_updates AS log_replica_updates';
+/** Hex, as names need not be text. */
+const XA_SQL = 'XA RECOVER CONVERT XID';
 
 const STATUS = {
   status: 'Rpl_semi_sync_source_status',
@@ -114,9 +117,12 @@ export class SqlMysqldAdmin implements MysqldAdmin {
     const askedAt = this.#clock.now();
     let rows: readonly (readonly Row[])[];
     let pinned: string;
+    const flag = (name: string): boolean => Number(rows[0]?.[0]?.[name]) === 1;
+    /** A replica that logs what it replicates waits for nobody's ack (MysqldServer.configure). */
+    const waitsForNobody = (): boolean => flag('log_replica_updates') && flag('super_read_only');
     try {
-      rows = await this.#firstIn(lane, [VARIABLES_SQL, STATUS_SQL, PINNED_PROBE_SQL], PROBE_MS_MAX);
-      pinned = pinnedDeviations(rows[2]?.[0] ?? {}).join(', ');
+      rows = await this.#firstIn(lane, [VARIABLES_SQL, STATUS_SQL, PINNED_PROBE_SQL, XA_SQL], PROBE_MS_MAX);
+      pinned = pinnedDeviations(rows[2]?.[0] ?? {}, waitsForNobody() ? SEMI_SYNC : '').join(', ');
     } catch (error) {
       if (sqlErrno(error) !== ER_UNKNOWN_SYSTEM_VARIABLE) throw error;
       // A plugin was uninstalled: mysqld lives, but not as it must.
@@ -135,12 +141,14 @@ export class SqlMysqldAdmin implements MysqldAdmin {
       askedAt,
       answeredAt: this.#clock.now(),
       gtidExecuted: plainSet(rows[0]?.[0]?.['gtid_executed']),
-      superReadOnly: Number(rows[0]?.[0]?.['super_read_only']) === 1,
-      offlineMode: Number(rows[0]?.[0]?.['offline_mode']) === 1,
+      superReadOnly: flag('super_read_only'),
+      offlineMode: flag('offline_mode'),
       semiSync,
-      pinned: [pinned, asynchronous(semiSync, number(STATUS.unacked), number(STATUS.off))]
+      pinned: [pinned, waitsForNobody() ? '' : asynchronous(semiSync, number(STATUS.unacked), number(STATUS.off))]
         .filter((text) => text !== '')
         .join(', '),
+      prepared: (rows[3] ?? []).map(xidOfRow),
+      logsReplicated: flag('log_replica_updates'),
     };
   }
 

@@ -35,6 +35,19 @@ test('10a: without number-is-not-content it stays: divergence with equal GTIDs',
   expect(await restoredSnapshot()).toEqual({ binlog: [1, 2, 3].map((n) => T(n).gtid), sameName: true });
 });
 
+test('10a: what a replica logged of what the log sent it is held by its number: those are bytes of its own', async () => {
+  const world = await mastered();
+  const { epoch } = world.at(1).state;
+  const value = { kind: 'append', epoch, follows: 0, items: [T(1), T(2)].map(logged) } as const;
+  await world.done(world.at(1).propose(value, 'data', 1000));
+  const { compareTail } = agentOf(world, 1).context.options.client;
+  const there = [{ ...T(1) }, { ...T(2), crc: 1 }];
+  expect(await world.done(compareTail(there, 1000))).toMatchObject({ matching: 1 });
+  const replicated = there.map((each) => ({ ...each, replicated: true }));
+  expect(await world.done(compareTail(replicated, 1000))).toMatchObject({ matching: 2 });
+  expect(await world.done(compareTail([{ ...T(3), replicated: true }], 1000))).toMatchObject({ matching: 0 });
+});
+
 /*
  * 10a, committed: as above, and mysqld had committed X before (a clean SHUTDOWN commits what waits).
  *

@@ -125,7 +125,7 @@ export function agentOf(world: World, node: number): ScriptedAgent {
     self: node,
     role,
     view: view(),
-    mysqld: watch.facts(view().gtidSet, clock.now()),
+    mysqld: watch.facts(view().gtidSet, clock.now(), view().xa),
     stoodUpon: -1,
     masterEpoch: 0,
     handOverDone: 0,

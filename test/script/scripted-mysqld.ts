@@ -48,6 +48,13 @@ export class ScriptedMysqld implements MysqldServer {
   uuid = FIRST_UUID;
   removed = GtidSet.EMPTY;
   writable = false;
+  /** XA transactions its applier prepared, by xid: the transaction each was prepared in. */
+  readonly prepared = new Map<string, Transaction>();
+  /** What it replicates goes to its binlog too: now, and after the next start. */
+  logsReplicated = false;
+  #logsReplicatedNext = false;
+  /** Commits wait for acks. */
+  #semiSync = true;
   /** Clients are connected and may ask. */
   sessions = false;
   /** Pids that run: the child first, then orphans of an earlier agent. */
@@ -76,6 +83,18 @@ export class ScriptedMysqld implements MysqldServer {
     for (const { gtid } of transactions) this.committed.add(gtid);
   }
 
+  /** The applier executes an XA PREPARE. */
+  prepare(xid: string, transaction: Transaction): void {
+    this.prepared.set(xid, transaction);
+    this.commit(transaction);
+  }
+
+  /** A client says XA COMMIT and is told OK; read-only or not makes no difference. */
+  commitXa(xid: string): void {
+    if (!this.prepared.delete(xid)) throw new Error(`XAER_NOTA: ${xid}`);
+    this.journal.push(this.logsReplicated ? `logs XA COMMIT ${xid}` : `commits ${xid} WITHOUT A WORD TO THE LOG`);
+  }
+
   get gtidExecuted(): string {
     return [...this.committed].reduce((set, gtid) => set.add(gtid), GtidSet.EMPTY).toString();
   }
@@ -93,12 +112,15 @@ export class ScriptedMysqld implements MysqldServer {
       gtidExecuted: this.gtidExecuted,
       superReadOnly: !this.writable,
       offlineMode: !this.sessions,
-      semiSync: { on: true, clients: 1, waiting: this.waiting, acked: 0 },
+      semiSync: { on: this.#semiSync, clients: 1, waiting: this.waiting, acked: 0 },
       pinned: '',
+      prepared: [...this.prepared.keys()],
+      logsReplicated: this.logsReplicated,
     }),
     channel: async () => null,
     work: async (statements) => {
       for (const statement of statements) {
+        if (/rpl_semi_sync_source_enabled = ON/.test(statement)) this.#semiSync = true;
         if (/super_read_only = OFF/.test(statement)) this.writable = true;
         if (/super_read_only = ON/.test(statement)) this.writable = false;
         if (/offline_mode = ON/.test(statement)) this.sessions = false;
@@ -150,12 +172,19 @@ export class ScriptedMysqld implements MysqldServer {
   };
 
   async ensureDatadir(): Promise<void> {}
-  async configure(): Promise<void> {}
+  async configure({ logsReplicated } = { logsReplicated: false }): Promise<void> {
+    this.#logsReplicatedNext = logsReplicated;
+  }
 
   async start(): Promise<MysqldProcess> {
     if (this.#alive.length > 0) throw new PhxError('MYSQL_DOWN', 'start mysqld: the data directory is in use');
     this.journal.push('starts');
     this.commit(...this.written);
+    // What an applier prepared without logging it is rolled back, its GTID too.
+    if (!this.logsReplicated) for (const { gtid } of this.prepared.values()) this.committed.delete(gtid);
+    if (!this.logsReplicated) this.prepared.clear();
+    this.logsReplicated = this.#logsReplicatedNext;
+    this.#semiSync = !this.logsReplicated;
     this.writable = false;
     this.sessions = false;
     this.#pids += 1;

@@ -178,13 +178,16 @@ export class TestCluster implements AsyncDisposable {
     return status.nodes.filter((node) => node.id !== status.master);
   }
 
-  /** As a user: root through a proxy port. */
-  async connect(at: HostPort, database?: string): Promise<Connection> {
+  /** As a user, root if no other, through a proxy port. */
+  async connect(
+    at: HostPort,
+    database?: string,
+    user: Readonly<{ user: string; password: string }> = { user: 'root', password: 'test root password' },
+  ): Promise<Connection> {
     return createConnection({
       host: at.host,
       port: at.port,
-      user: 'root',
-      password: 'test root password',
+      ...user,
       connectTimeout: 15_000,
       multipleStatements: true,
       ...(database === undefined ? {} : { database }),

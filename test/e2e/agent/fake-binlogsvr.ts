@@ -164,9 +164,10 @@ export class FakeBinlogsvr implements BinlogsvrClient {
   async compareTail(transactions: Iterable<TailTransaction>): Promise<{ matching: number; reason: string }> {
     this.calls.push('compareTail');
     let matching = 0;
-    for (const { gtid, crc } of transactions) {
+    for (const { gtid, crc, replicated } of transactions) {
       if (this.behind) return { matching, reason: 'pretends to be behind' };
-      if (this.#crcs.get(gtid) !== crc) return { matching, reason: this.#crcs.has(gtid) ? 'other checksum' : '' };
+      if (replicated ? !this.#crcs.has(gtid) : this.#crcs.get(gtid) !== crc)
+        return { matching, reason: this.#crcs.has(gtid) ? 'other checksum' : '' };
       matching += 1;
     }
     return { matching, reason: '' };

@@ -59,6 +59,10 @@ describe('renderMyCnf', () => {
   test('log_replica_updates only when asked for', () => {
     expect(lines({})).toContain('log_replica_updates=OFF');
     expect(lines({ logReplicaUpdates: true })).toContain('log_replica_updates=ON');
+    // Whom it replicates for acks nothing: its appliers would wait for ever.
+    expect(lines({})).toContain('rpl_semi_sync_source_enabled=ON');
+    expect(lines({ logReplicaUpdates: true })).toContain('rpl_semi_sync_source_enabled=OFF');
+    expect(lines({ logReplicaUpdates: true })).not.toContain('rpl_semi_sync_source_enabled=ON');
   });
 
   test('not as root: no user', () => {

@@ -50,6 +50,37 @@ describe('recorded files', () => {
     expect(scanner.nextFile).toBe(last ? null : `mysql-bin.00000${index + 2}`);
   });
 
+  it('hold nothing another server committed first', () => {
+    expect(
+      BINLOGS.flatMap((name) => scan([fixture(name)]).transactions).filter(({ replicated }) => replicated),
+    ).toEqual([]);
+  });
+
+  it('a transaction whose original was committed at another time was replicated', () => {
+    const [begin] = eventsOfFile('binlog.000001');
+    const time = (us: number, original: boolean): Buffer => {
+      const bytes = Buffer.alloc(7);
+      bytes.writeUIntLE(us, 0, 6);
+      if (original) bytes[6]! |= 0x80;
+      return bytes;
+    };
+    const transaction = (times: readonly Buffer[]): Buffer => {
+      const head = Buffer.concat([
+        Buffer.of(0),
+        Buffer.alloc(16, 7),
+        Buffer.of(9, 0, 0, 0, 0, 0, 0, 0, 2),
+        Buffer.alloc(16),
+      ]);
+      const size = 19 + head.length + 7 * times.length + 1 + 4;
+      const body = Buffer.concat([head, ...times, Buffer.of(size)]);
+      return encodeEvent({ type: EVENT_TYPE.GTID, serverId: 7, body });
+    };
+    const of = (...times: readonly Buffer[]): ScannedTransaction | undefined =>
+      scan([fixture('binlog.000001').subarray(0, 4), begin!.event, transaction(times)]).transactions[0];
+    expect(of(time(5, false))).not.toHaveProperty('replicated');
+    expect(of(time(5, true), time(4, false))).toMatchObject({ replicated: true });
+  });
+
   it('follow one another', () => {
     let set = GtidSet.EMPTY;
     for (const name of BINLOGS) {
