@@ -103,7 +103,9 @@ export class Reprovisioner {
     const journal = this.#journal;
     if (journal?.step !== 'settle') return;
     const executed = GtidSet.parse(context.watch.probe?.gtidExecuted ?? '');
-    if (!GtidSet.parse(journal.base).isSubsetOf(executed)) {
+    // What the donor held prepared, mysqld rolled back at its start, its GTIDs too: the log sends it (agent/xa.ts).
+    const prepared = GtidSet.of(...(context.views.view?.xa?.prepared ?? []).map(({ gtid }) => gtid));
+    if (!GtidSet.parse(journal.base).subtract(prepared).isSubsetOf(executed)) {
       throw new Unfit(`the copy from node ${journal.donor} lacks what that had executed`, 'reprovision');
     }
     await this.#host.removeJournal();

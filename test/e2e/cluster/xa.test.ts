@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type HostPort, type NodeStatus, TestCluster } from '../../support/cluster.ts';
 import { FULL } from '../../support/tier.ts';
 import { eventually } from '../../support/wait.ts';
@@ -10,14 +10,15 @@ const APP = { user: 'app', password: 'app password' };
 describe.runIf(FULL)('XA transactions that are prepared when the master changes', () => {
   let cluster: TestCluster;
   let ids = 0;
-  beforeAll(async () => {
+  // A cluster each: a mysqld that is killed after it executed XA transactions loses their GTIDs (docs/TESTING.md, still open).
+  beforeEach(async () => {
     cluster = await TestCluster.start();
     const { rw } = await cluster.master();
     await cluster.sql(rw, 'CREATE DATABASE xa; CREATE TABLE xa.t (id INT PRIMARY KEY, v TEXT)');
     await cluster.sql(rw, "CREATE USER app@'%' IDENTIFIED BY 'app password'; GRANT SELECT, INSERT ON xa.* TO app@'%'");
     await cluster.converged();
   });
-  afterAll(async () => {
+  afterEach(async () => {
     await cluster?.destroy();
   });
 
