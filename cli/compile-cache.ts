@@ -1,7 +1,7 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { enableCompileCache, flushCompileCache } from 'node:module';
 import { join } from 'node:path';
-import { defaultCacheDir } from '../base/cache-dir.ts';
+import { defaultCacheDir } from '../deploy/cache-dir.ts';
 
 /** By then all that a component runs has been loaded. */
 const FLUSH_MS = 5000;

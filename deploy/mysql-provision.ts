@@ -1,9 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { defaultCacheDir } from '../base/cache-dir.ts';
 import { PhxError, reasonOf } from '../base/errors.ts';
 import type { MysqlInstall } from '../base/mysql-install.ts';
 import { provisionFromApt } from './apt-mysql.ts';
+import { defaultCacheDir } from './cache-dir.ts';
 import { isExecutable, probeBinary, probeFolder } from './mysqld-probe.ts';
 
 export type FindMysqldOptions = Readonly<{

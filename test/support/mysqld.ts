@@ -17,10 +17,10 @@ import { initialiseDatadir } from '../../agent/host/datadir.ts';
 import { renderMyCnf, type UserSettings } from '../../agent/my-cnf.ts';
 import { mysqldCommand, mysqldEnv } from '../../agent/mysqld-command.ts';
 import { INTERNAL_ACCOUNTS } from '../../base/accounts.ts';
-import { defaultCacheDir } from '../../base/cache-dir.ts';
 import type { MysqlInstall } from '../../base/mysql-install.ts';
 import { silentLogger } from '../../base/ports.ts';
 import { dyingWithUs } from '../../base/run-command.ts';
+import { defaultCacheDir } from '../../deploy/cache-dir.ts';
 import { findMysqld } from '../../deploy/mysql-provision.ts';
 import { eventually } from './wait.ts';
 

@@ -2,9 +2,9 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { defaultCacheDir } from '../../../base/cache-dir.ts';
 import { PercentReporter } from '../../../deploy/apt-download.ts';
 import { provisionFromApt } from '../../../deploy/apt-mysql.ts';
+import { defaultCacheDir } from '../../../deploy/cache-dir.ts';
 import { findMysqld } from '../../../deploy/mysql-provision.ts';
 import { debianArch, judgeVersion } from '../../../deploy/mysqld-probe.ts';
 
