@@ -20,7 +20,7 @@ import type { PeerAddress } from './values.ts';
 
 /** Running calls get this long at the end. */
 const CLOSE_MS = 500;
-/** With less, the next flush of LevelDB's 8 MiB buffer may fail: such a store is not opened, or it would end again at once. */
+/** With less, the next flush of LevelDB's write buffer may fail: such a store is not opened, or it would end again at once. */
 const STORE_FREE_BYTES_MIN = 32 * 1024 * 1024;
 
 export type BinlogsvrOptions = Readonly<{

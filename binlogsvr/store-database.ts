@@ -16,7 +16,8 @@ export type DatabaseFault = 'corrupt' | 'locked' | 'io';
 
 /**
  * LevelDB maps the tables it has open into memory, so that what it read of a table counts as memory of the process until the table is
- * closed. It keeps 64 open at the least, ten files of another kind beside them: with these sizes some 128 MiB.
+ * closed. It keeps 64 open at the least, ten files of another kind beside them. A table is as large as the write buffer it comes from, for
+ * where keys only grow nothing is ever merged: 400 MiB written and read leave 174 MiB mapped with these sizes, 379 MiB with a buffer of 8.
  */
 const OPEN_FILES_MAX = 74;
 const TABLE_BYTES = 2 * 1024 * 1024;
@@ -30,7 +31,7 @@ export async function openDatabase(path: string, createIfMissing: boolean): Prom
   await db.open({
     createIfMissing,
     compression: false,
-    writeBufferSize: 8 * 1024 * 1024,
+    writeBufferSize: TABLE_BYTES,
     maxFileSize: TABLE_BYTES,
     blockSize: 16 * 1024,
     maxOpenFiles: OPEN_FILES_MAX,
