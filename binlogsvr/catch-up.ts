@@ -35,7 +35,8 @@ export class CatchUp {
     if (total === null || applying.rows === 0 || first === null) return null;
     const done = Math.min(1, applying.rows / total);
     const apart = applying.ms - first.ms >= APART_MS_MIN && applying.rows > first.rows && first.ms > 0;
-    const seen = apart ? Math.log(applying.rows / first.rows) / Math.log(applying.ms / first.ms) : EXPONENT_MIN;
+    if (!apart) return null;
+    const seen = Math.log(applying.rows / first.rows) / Math.log(applying.ms / first.ms);
     const exponent = Math.max(EXPONENT_MIN, Math.min(EXPONENT_MAX, seen));
     const wholeMs = applying.ms * (1 / done) ** (1 / exponent);
     return (wholeMs - applying.ms) * MARGIN + lagMs;
