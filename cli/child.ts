@@ -44,6 +44,12 @@ export type ChildOptions = Readonly<{
   askEveryMs?: number;
 }>;
 
+/**
+ * For glibc: what is larger is given back to the system at once. By itself it raises that bound to 32 MiB, and keeps what large
+ * transactions were once read into.
+ */
+const MEMORY = { MALLOC_MMAP_THRESHOLD_: '131072' } as const;
+
 /** In the environment of a child whose life before ended by one of these: nobody sent them, it went wrong by itself. */
 export const DIED_OF = 'PHXSQL_DIED_OF';
 const FAULT_SIGNALS: ReadonlySet<unknown> = new Set(['SIGABRT', 'SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP']);
@@ -82,7 +88,11 @@ export class Child {
     const { launcher, command, logFile, clock, log, events, name } = this.#options;
     const output = openLog(logFile);
     const startedAt = clock.now();
-    const env = { ...(command.env ?? process.env), ...(this.#diedOf === null ? {} : { [DIED_OF]: this.#diedOf }) };
+    const env = {
+      ...MEMORY,
+      ...(command.env ?? process.env),
+      ...(this.#diedOf === null ? {} : { [DIED_OF]: this.#diedOf }),
+    };
     const child = launcher.spawn({ ...command, env }, ['ignore', output, output, 'ipc']);
     closeSync(output);
     this.#state = 'running';
