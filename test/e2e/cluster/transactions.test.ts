@@ -122,12 +122,14 @@ describe.runIf(FULL)('big and odd transactions', { timeout: 900_000 }, () => {
     const lines = 1_000_000;
     await session(async (connection) => {
       await connection.query('CREATE TABLE loaded (id INT PRIMARY KEY, v VARCHAR(100))');
-      function* text(): Generator<string> {
-        for (let id = 1; id <= lines; id += 1) yield `${id}\t${'v'.repeat(95)}\n`;
+      const line = (id: number): string => `${id}\t${'v'.repeat(95)}\n`;
+      function* text(): Generator<Buffer> {
+        for (let id = 1; id <= lines; id += 1000)
+          yield Buffer.from(Array.from({ length: 1000 }, (_, i) => line(id + i)).join(''));
       }
       await connection.query({
         sql: "LOAD DATA LOCAL INFILE 'rows' INTO TABLE loaded",
-        infileStreamFactory: () => Readable.from(text()),
+        infileStreamFactory: () => Readable.from(text(), { objectMode: false }),
       });
     });
     await equalEverywhere(180_000);
