@@ -1,6 +1,6 @@
 import type { Epoch, InstanceId, NodeId } from '../base/brands.ts';
 import type { NodePorts } from '../base/topology.ts';
-import type { XaStep } from '../mysql/xa.ts';
+import type { StreamItem } from '../mysql/transaction-stream.ts';
 import type { ElectionRule, MemberKind } from '../proto/binlogsvr-types.ts';
 
 /** What the replicated log holds. Every value is conditional, so that a duplicate changes nothing (protocol-findings 8). */
@@ -68,12 +68,4 @@ export type AppendItem =
    * them, end to end; a chunk may end inside an event. `crc` is the CRC-32 of the whole transaction, 0 unless `last`.
    * `xa`: what the transaction does to an XA transaction; at `last` only, absent if nothing, and in old logs.
    */
-  | Readonly<{
-      kind: 'part';
-      gtid: string;
-      first: boolean;
-      last: boolean;
-      crc: number;
-      events: Uint8Array;
-      xa?: XaStep;
-    }>;
+  | Extract<StreamItem, { kind: 'part' }>;

@@ -5,6 +5,18 @@ import { agentOf } from './scripted-agent.ts';
 import { FIRST_UUID, logged, T } from './scripted-mysqld.ts';
 import { mastered, without } from './steps.ts';
 
+/** The log has T1 T2 and, as T3, Y; the binlog of node 1 ends in T3 = X. */
+async function sameNumberOtherContent() {
+  const world = await mastered();
+  const { epoch } = world.at(1).state;
+  const other = { ...T(3), bytes: new Uint8Array(T(3).bytes.length), crc: crcOf(new Uint8Array(T(3).bytes.length)) };
+  const value = { kind: 'append', epoch, follows: 0, items: [T(1), T(2), other].map(logged) } as const;
+  expect((await world.done(world.at(1).propose(value, 'data', 1000))).accepted).toBe(true);
+  const { context, mysqld } = agentOf(world, 1);
+  for (const n of [1, 2, 3]) mysqld.write(T(n));
+  return { world, context, mysqld };
+}
+
 /*
  * 10a: a snapshot of the machine comes back.
  *
@@ -15,13 +27,7 @@ import { mastered, without } from './steps.ts';
  *      snapshot restored: the binlog ends in T3 = X          T3 is in the log, X is not: cut
  */
 async function restoredSnapshot() {
-  const world = await mastered();
-  const { epoch } = world.at(1).state;
-  const other = { ...T(3), bytes: new Uint8Array(T(3).bytes.length), crc: crcOf(new Uint8Array(T(3).bytes.length)) };
-  const value = { kind: 'append', epoch, follows: 0, items: [T(1), T(2), other].map(logged) } as const;
-  expect((await world.done(world.at(1).propose(value, 'data', 1000))).accepted).toBe(true);
-  const { context, mysqld } = agentOf(world, 1);
-  for (const n of [1, 2, 3]) mysqld.write(T(n));
+  const { world, context, mysqld } = await sameNumberOtherContent();
   await world.done(recover(context, 'the machine was restored', false));
   return { binlog: mysqld.written.map(({ gtid }) => gtid), sameName: mysqld.uuid === FIRST_UUID };
 }
@@ -54,13 +60,7 @@ test('10a: what a replica logged of what the log sent it is held by its number: 
  *      the cut takes X from the binlog; MySQL has executed T3, and so, by number, has the log
  */
 async function committedUnderAnotherContent() {
-  const world = await mastered();
-  const { epoch } = world.at(1).state;
-  const other = { ...T(3), bytes: new Uint8Array(T(3).bytes.length), crc: crcOf(new Uint8Array(T(3).bytes.length)) };
-  const value = { kind: 'append', epoch, follows: 0, items: [T(1), T(2), other].map(logged) } as const;
-  expect((await world.done(world.at(1).propose(value, 'data', 1000))).accepted).toBe(true);
-  const { context, mysqld } = agentOf(world, 1);
-  for (const n of [1, 2, 3]) mysqld.write(T(n));
+  const { world, context, mysqld } = await sameNumberOtherContent();
   mysqld.commit(T(1), T(2), T(3));
   await world.done(recover(context, 'mysqld ended by itself', false));
   return await world.done(
