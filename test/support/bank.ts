@@ -12,7 +12,7 @@ const BETWEEN_READS_MS = 150;
 const AFTER_ERROR_MS = 20;
 const ERRORS_KEPT = 200;
 
-export type BankPorts = Readonly<{ rw: readonly HostPort[]; ro: readonly HostPort[] }>;
+type BankPorts = Readonly<{ rw: readonly HostPort[]; ro: readonly HostPort[] }>;
 
 /**
  * A bank under load: clients that move money through read-write ports, one transaction each, and readers at every port. They
@@ -39,7 +39,10 @@ export class Bank {
     this.#lastBegun = ports.rw.map(() => Number.NEGATIVE_INFINITY);
   }
 
-  static async open(cluster: TestCluster, ports: BankPorts, clientsPerPort: number, seed: number): Promise<Bank> {
+  /** With clients at every port of the cluster's nodes, all of which are well. */
+  static async open(cluster: TestCluster, clientsPerPort: number, seed: number): Promise<Bank> {
+    const { nodes } = await cluster.converged();
+    const ports = { rw: nodes.map(({ rw }) => rw), ro: nodes.map(({ ro }) => ro) };
     const bank = new Bank(cluster, ports, seed);
     const rows = Array.from({ length: ACCOUNTS }, (_, id) => `(${id}, ${INITIAL})`).join(', ');
     await cluster.sql(

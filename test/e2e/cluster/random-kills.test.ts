@@ -29,9 +29,7 @@ describe.runIf(FULL)('random kills under a bank-transfer load', () => {
 
   beforeAll(async () => {
     cluster = await TestCluster.start();
-    const { nodes } = await cluster.converged();
-    const ports = { rw: nodes.map(({ rw }) => rw), ro: nodes.map(({ ro }) => ro) };
-    bank = await Bank.open(cluster, ports, 2, SEED);
+    bank = await Bank.open(cluster, 2, SEED);
     await bank.serves(performance.now(), 'each', SERVED_MS_MAX);
   });
   afterAll(async () => {
