@@ -60,7 +60,7 @@ function addClusterCommands(program: Command): void {
       `
 Ports of the first node: RW 54321, RO 54322, dump 6000, RPC 17000, mysqld 11111; each further node adds 10.
 root's password is taken from PHXSQL_ROOT_PASSWORD when the cluster is made, or generated, and kept in DIR/root.password.
-Another start in the same DIR resumes it with all its data. --settings may hold [lease], [log], [proxy], [recovery] and
+Another start in the same DIR resumes it with all its data. --settings may hold [lease], [flow], [log], [proxy], [recovery] and
 [mysqld]; later each node's own DIR/node-N/node.toml is edited.
 
 Examples:
